@@ -1,0 +1,86 @@
+"""What a person may choose for a training or a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sslseg.contract.cohort import check_name
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRESETS = ("quick", "standard", "thorough")
+Preset = Literal["quick", "standard", "thorough"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training run. None means: take what the preset and the plan say.
+
+    Attributes:
+        method: name of the method, as `sslseg methods` lists them.
+        model: name of the model to be made.
+        preset: quick, standard or thorough.
+        steps: optimiser steps.
+        network: name of the network.
+        device: auto, cpu, cuda, cuda:1, mps.
+        seed: every random number follows from it.
+        precision: arithmetic of the convolutions; auto takes bfloat16 where the device gains from it.
+        learning_rate: initial learning rate.
+        labelled_batch: labelled patches in a step.
+        unlabelled_batch: unlabelled patches in a step.
+        patch_size: voxels of a training patch (z, y, x).
+        validation_cases: annotated cases held back to measure; 0 trains on all of them.
+        validation_every: steps between two validations.
+        method_settings: settings of the method by name.
+    """
+
+    method: str
+    model: str
+    preset: Preset = "standard"
+    steps: int | None = None
+    network: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    precision: Precision = "auto"
+    learning_rate: float | None = None
+    labelled_batch: int | None = None
+    unlabelled_batch: int | None = None
+    patch_size: tuple[int, int, int] | None = None
+    validation_cases: int | None = None
+    validation_every: int | None = None
+    method_settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.model, "model name")
+        for name in ("steps", "labelled_batch", "unlabelled_batch", "validation_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.patch_size is not None and min(self.patch_size) < 8:
+            raise ValueError("patch_size must be at least 8 voxels along each axis")
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """One prediction run.
+
+    Attributes:
+        model: name of a model of the cohort.
+        cases: ids of the cases; None takes all.
+        overlap: share by which neighbouring windows overlap, 0 to 0.9.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: arithmetic of the convolutions.
+        skip_existing: leave cases alone whose prediction by this model is there.
+    """
+
+    model: str
+    cases: list[str] | None = None
+    overlap: float = 0.5
+    device: str = "auto"
+    precision: Precision = "auto"
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.model, "model name")
+        if not 0 <= self.overlap <= 0.9:
+            raise ValueError(f"overlap must lie between 0 and 0.9, not {self.overlap}")

@@ -1,0 +1,38 @@
+"""Batch normalisation folded into the convolutions, for prediction."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .base import SegmentationNetwork
+
+
+def fold_batch_norm(network: SegmentationNetwork) -> SegmentationNetwork:
+    """A copy in eval mode in which each BatchNorm that directly follows a convolution is part of that convolution.
+
+    Logits agree with the network's in eval mode up to rounding. Only neighbours inside (nested) `nn.Sequential`s are
+    folded: there the order of the layers is the order of the computation. Other normalisations stay as they are.
+    """
+    folded = copy.deepcopy(network).eval()
+    # The plans are complete before the first change: replacing modules while walking would skip some.
+    for chain in [list(_chain(module)) for module in folded.modules() if isinstance(module, nn.Sequential)]:
+        for (conv_parent, conv_name), (norm_parent, norm_name) in zip(chain, chain[1:], strict=False):
+            conv, norm = conv_parent[conv_name], norm_parent[norm_name]
+            if isinstance(conv, nn.Conv3d | nn.ConvTranspose3d) and isinstance(norm, nn.BatchNorm3d):
+                transposed = isinstance(conv, nn.ConvTranspose3d)
+                conv_parent[conv_name] = fuse_conv_bn_eval(conv, norm, transpose=transposed)
+                norm_parent[norm_name] = nn.Identity()
+    return folded
+
+
+def _chain(sequence: nn.Sequential) -> Iterator[tuple[dict[str, nn.Module], str]]:
+    """The layers of nested sequences in the order they run, each as (dictionary that holds it, its name there)."""
+    for name, module in sequence._modules.items():
+        if isinstance(module, nn.Sequential):
+            yield from _chain(module)
+        elif module is not None:
+            yield sequence._modules, name  # type: ignore[misc]
