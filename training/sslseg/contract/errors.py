@@ -13,6 +13,7 @@ class SSLSegError(Exception):
 
     def __init__(self, what: str, *, file: str | Path | None = None, remedy: str = "") -> None:
         self.what = what
+        self.remedy = remedy
         self.file = None if file is None else Path(file)
         self.remedy = remedy
         where = f"{self.file}: " if self.file is not None else ""

@@ -47,8 +47,9 @@ def from_json(cls: type[T], value: Any, *, file: Path | None = None, where: str 
             )
     try:
         return cls(**arguments)
-    except ValueError as error:
-        raise SSLSegError(f"{where + ': ' if where else ''}{error}", file=file) from error
+    except (ValueError, SSLSegError) as error:
+        what, remedy = (error.what, error.remedy) if isinstance(error, SSLSegError) else (str(error), "")
+        raise SSLSegError(f"{where + ': ' if where else ''}{what}", file=file, remedy=remedy) from error
 
 
 def to_json(value: Any) -> Any:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import zoom
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -76,18 +75,19 @@ class Patient:
         shift = (random.uniform(-1, 1, 3) * (8, 5, 14)).astype(np.float32)
         self.x = (x + shift[0]) / size[0] + 4.5 * self.noise(70)
         self.y = (y + shift[1]) / size[1] + 4.5 * self.noise(70)
-        self.z = (z + shift[2]) / size[2] + 6.0 * self.noise(70)
+        self.z = (z + shift[2] - 12) / size[2] + 6.0 * self.noise(70)
         self.hu = np.full(grid, TISSUE_HU["air"][phase], np.float32)
         self.body = self.room = np.zeros(grid, np.bool_)
         self.inside = np.zeros(grid, np.float32)
 
     def noise(self, width: float) -> Field:
         """Smooth random field of unit variance whose bumps are about `width` mm wide."""
-        nodes = [round(n * step / width) + 4 for n, step in zip(self.grid, self.spacing, strict=True)]
-        coarse = self.random.standard_normal(nodes).astype(np.float32)
-        fine = zoom(coarse, [n / (m - 3) for n, m in zip(self.grid, nodes, strict=True)], order=3)
-        fine = fine[tuple(slice((m - n) // 2, (m - n) // 2 + n) for n, m in zip(self.grid, fine.shape, strict=True))]
-        return ((fine - fine.mean()) / fine.std()).astype(np.float32)
+        bases = [_spline_basis(n, n * step / width) for n, step in zip(self.grid, self.spacing, strict=True)]
+        field = self.random.standard_normal([basis.shape[1] for basis in bases]).astype(np.float32)
+        for basis in bases:
+            # Contracts the first axis and appends the result as the last: after three turns the order is z, y, x.
+            field = np.einsum("abc,na->bcn", field, basis)
+        return (field - field.mean()) / field.std()
 
     def ellipsoid(
         self,
@@ -162,7 +162,7 @@ def _paint_trunk(patient: Patient) -> None:
     patient.paint(oval(144 + fat, 101 + 0.8 * fat) < 1, "fat")
     patient.paint(oval(146, 103) < 1, "muscle")
     # The middle of the fields of the phantom is fat; the organs are laid into it.
-    patient.paint((patient.inside < 1) & ~((np.abs(patient.x) < 75) & (patient.y > 62)), "fat")
+    patient.paint((patient.inside < 1) & ~((np.abs(patient.x) < 75) & (patient.y > 74)), "fat")
     for side in (-1, 1):
         psoas = patient.tube(
             "z", [(-190, side * 62, 30), (-90, side * 42, 40), (25, side * 24, 48)], 19, jitter=2
@@ -173,11 +173,10 @@ def _paint_trunk(patient: Patient) -> None:
 def _paint_chest(patient: Patient) -> None:
     """Lungs above the two domes of the diaphragm, the heart on it, ribs in the wall."""
     random, x, y, z = patient.random, patient.x, patient.y, patient.z
-    breath = random.uniform(-6, 6)
-    fall = 0.011 * (y + 18) ** 2
-    right = 112 - 0.010 * (x + 62) ** 2 - fall
-    left = 100 - 0.012 * (x - 68) ** 2 - fall
-    diaphragm = np.maximum(np.maximum(right, left), 30) + breath
+    breath = np.float32(random.uniform(-6, 6))
+    right = 122 - 0.009 * (x + 62).clip(0) ** 2
+    left = 112 - 0.009 * (68 - x).clip(0) ** 2
+    diaphragm = np.maximum(np.maximum(right, left) - 78 * patient.inside**4, 22) + breath
     chest = (patient.inside < 1) & (z > diaphragm)
     # The mediastinum, between the lungs, stays fat.
     lungs = chest & (((np.abs(x - 4) > 26) | (y < 18)) & ((np.abs(x - 4) > 14) | (y > -60)))
@@ -216,8 +215,9 @@ def _paint_bowel(patient: Patient) -> None:
     """Colon as a frame, loops of small bowel within; gas rises to the front."""
     random = patient.random
     loops = patient.noise(30)
-    belly = ((patient.x / 88) ** 2 + ((patient.y + 38) / 44) ** 2 < 1) & (patient.z < -28) & patient.room
-    patient.paint(belly & (loops > -0.15), "bowel")
+    front = ((patient.x - 8) / 88) ** 2 + ((patient.y + 36) / 46) ** 2
+    belly = (front + ((patient.z + 110) / 98) ** 4 < 1) & patient.room
+    patient.paint(belly & (loops > -0.55), "bowel")
     patient.paint(belly & (loops > 0.65), "stomach")
     patient.paint(belly & (loops > 1.2) & (patient.y < -48), "gas")
     frames = (
@@ -233,7 +233,7 @@ def _paint_bowel(patient: Patient) -> None:
 
 
 def _paint_stomach_and_pancreas(patient: Patient) -> None:
-    stomach = patient.ellipsoid((58, -38, 48), (38, 36, 50), tilt=(0.25, 0.3, 0), jitter=6, vary=0.15)
+    stomach = patient.ellipsoid((56, -36, 46), (42, 38, 52), tilt=(0.25, 0.3, 0), jitter=6, vary=0.15)
     patient.paint((stomach < 1) & patient.room, "stomach_wall")
     patient.paint((stomach < 0.87) & patient.room, "stomach")
     level = -38 - 36 * np.float32(patient.random.uniform(0.1, 0.6))
@@ -248,11 +248,13 @@ def paint_organs(patient: Patient) -> dict[str, Mask]:
     """The organs of interest; where two of them meet, the later one covers the earlier."""
     vena_cava = patient.tube("z", [(-190, -20, 26), (-60, -22, 24), (60, -24, 18), (140, -20, 4)], 10.5, flat=1.2)
     patient.paint((vena_cava < 1) & (patient.inside < 1), "vena_cava")
+    right, left = _Kidney(patient, side=-1), _Kidney(patient, side=1)
+    patient.room &= ~(right.capsule | left.capsule)
     return {
         "liver": _paint_liver(patient),
         "spleen": _paint_spleen(patient),
-        "right_kidney": _paint_kidney(patient, side=-1),
-        "left_kidney": _paint_kidney(patient, side=1),
+        "right_kidney": right.paint(patient),
+        "left_kidney": left.paint(patient),
         "aorta": _paint_aorta(patient),
         "gallbladder": _paint_gallbladder(patient),
     }
@@ -274,8 +276,8 @@ def _paint_liver(patient: Patient) -> Mask:
 
 
 def _paint_spleen(patient: Patient) -> Mask:
-    body = patient.ellipsoid((101, 34, 48), (28, 44, 50), jitter=5, vary=0.12, tilt=(0.35, 0.1, 0.15))
-    dent = patient.ellipsoid((70, 12, 46), (27, 34, 60), jitter=3)
+    body = patient.ellipsoid((96, 30, 40), (36, 48, 54), jitter=4, vary=0.1, tilt=(0.35, 0.1, 0.15))
+    dent = patient.ellipsoid((60, 4, 42), (29, 34, 70), jitter=3)
     spleen = (body + 0.04 * patient.noise(24) < 1) & (dent > 1) & patient.room
     patient.paint(spleen, "spleen", offset=patient.random.uniform(-6, 6))
     if patient.phase == 1:
@@ -284,25 +286,26 @@ def _paint_spleen(patient: Patient) -> Mask:
     return spleen
 
 
-def _paint_kidney(patient: Patient, *, side: int) -> Mask:
+class _Kidney:
     """`side` is -1 for the right and 1 for the left kidney, which lies higher."""
-    centre = (side * 66, 44, -26 if side < 0 else -8)
-    tilt = (-0.15, side * 0.2, side * -0.45)
-    random = patient.random
-    offset = random.uniform(-5, 5, 3)
-    middle = np.asarray(centre) + offset
-    state = random.uniform(-0.08, 0.08, 3)
-    turn = np.asarray(tilt) + state
-    radii = np.array((26, 29, 50)) * random.uniform(0.92, 1.1, 3)
-    body = patient.ellipsoid(middle, radii, jitter=0, vary=0, tilt=turn, wobble=0)
-    hilum = patient.ellipsoid(middle + (side * -22, -12, 0), (17, 13, 17), jitter=2)
-    fat = patient.ellipsoid(middle, radii + 9, jitter=0, vary=0, tilt=turn, wobble=0)
-    patient.paint((fat < 1) & (patient.hu > 30) & (patient.hu < 130) & (patient.inside < 0.9) & (patient.z < 60), "fat")
-    kidney = (body + 0.025 * patient.noise(20) < 1) & (hilum > 1)
-    patient.paint(kidney, "kidney_cortex")
-    patient.paint(kidney & (body < 0.72) & (patient.noise(13) > -0.5), "kidney_medulla")
-    patient.paint((hilum < 1) & (body < 1), "fat", offset=30)
-    return kidney
+
+    def __init__(self, patient: Patient, side: int) -> None:
+        random = patient.random
+        middle = np.array((side * 66, 44, -24 if side < 0 else -8)) + random.uniform(-5, 5, 3)
+        radii = np.array((26, 29, 50)) * random.uniform(0.92, 1.1, 3)
+        tilt = np.array((-0.15, side * 0.2, side * -0.45)) + random.uniform(-0.08, 0.08, 3)
+        still = {"jitter": 0.0, "vary": 0.0, "wobble": 0.0}
+        self.body = patient.ellipsoid(middle, radii, tilt=tilt, **still)
+        self.capsule = patient.ellipsoid(middle, radii + 5, tilt=tilt, **still) < 1
+        self.hilum = patient.ellipsoid(middle + (side * -22, -12, 0), (17, 13, 17), jitter=2)
+
+    def paint(self, patient: Patient) -> Mask:
+        patient.paint(self.capsule & (patient.inside < 0.97), "fat")
+        kidney = (self.body + 0.025 * patient.noise(20) < 1) & (self.hilum > 1)
+        patient.paint(kidney, "kidney_cortex")
+        patient.paint(kidney & (self.body < 0.72) & (patient.noise(13) > -0.5), "kidney_medulla")
+        patient.paint((self.hilum < 1) & (self.body < 1), "fat", offset=30)
+        return kidney
 
 
 def _paint_aorta(patient: Patient) -> Mask:
@@ -321,12 +324,21 @@ def _paint_aorta(patient: Patient) -> Mask:
 
 
 def _paint_gallbladder(patient: Patient) -> Mask:
-    belly = patient.ellipsoid((-52, -58, -2), (11, 14, 20), jitter=5, vary=0.07, tilt=(0.5, 0.1, 0))
+    belly = patient.ellipsoid((-50, -52, -6), (12.5, 14.5, 21), jitter=4, vary=0.05, tilt=(0.5, 0.1, 0))
     bag = (belly < 1) & (patient.inside < 0.97)
     wall = (belly < 1.18) & (patient.inside < 0.97)
     patient.paint(wall & (patient.hu < 0), "bowel")
     patient.paint(bag, "gallbladder")
     return bag
+
+
+def _spline_basis(length: int, knots: float) -> Field:
+    """(length, coefficients) uniform cubic B-splines, `knots` of them per length."""
+    position = np.arange(length) * (knots / length)
+    distance = np.abs(position[:, None] - np.arange(-1, np.ceil(knots) + 2))
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - distance).clip(0) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
 
 
 def _rotation(angles: ArrayLike) -> NDArray[np.float64]:

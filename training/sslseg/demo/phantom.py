@@ -28,8 +28,8 @@ PHANTOM_LABELS: tuple[Label, ...] = (
     Label("gallbladder", 6, (128, 204, 118)),
 )
 
-GRID = (60, 76, 96)
-"""Voxels along z, y, x; some 300 x 304 x 384 mm."""
+GRID = (56, 72, 96)
+"""Voxels along z, y, x; some 280 x 288 x 384 mm."""
 
 PHASES = ("none", "arterial", "portal venous")
 

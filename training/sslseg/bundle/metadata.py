@@ -1,0 +1,180 @@
+"""What a model folder says about itself: MONAI bundle metadata and a README."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata as packages
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sslseg.data.plan import Plan
+
+MONAI_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
+INTENDED_USE = "Research and teaching. Not a medical device; every result needs to be checked by an expert."
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a model's result depends on."""
+    names = ("sslseg", "torch", "monai", "lightning", "numpy", "SimpleITK")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = packages.version(name)
+        except packages.PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """How a model came about: counts and settings, never the name of a case.
+
+    Attributes:
+        method: name of the training method.
+        steps: optimiser steps done.
+        seed: every random number followed from it.
+        annotated_cases: cases whose label was trained on.
+        unlabelled_cases: cases that were trained on without a label.
+        validation_cases: annotated cases held back to measure; none of them was trained on.
+        dice: mean Dice (0..1) over the validation cases per organ; None where it could not be measured.
+        seconds: wall-clock time of the training.
+        device: what it was trained on, such as "cpu".
+        settings: every setting of the run.
+        versions: versions of the packages.
+    """
+
+    method: str
+    steps: int
+    seed: int
+    annotated_cases: int
+    unlabelled_cases: int = 0
+    validation_cases: int = 0
+    dice: dict[str, float | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    device: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=installed_versions)
+
+
+def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRecord) -> dict[str, Any]:
+    """`configs/metadata.json` of a MONAI bundle.
+
+    Args:
+        name: name of the model.
+        networks: names of its networks, whose softmax outputs are averaged.
+        plan: what the networks expect of an image.
+        record: how they were trained.
+    """
+    organs = [label.name for label in plan.labels]
+    shape = list(plan.patch_size)
+    spacing = " x ".join(f"{side:.3g}" for side in plan.spacing)
+    return {
+        "schema": MONAI_SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": "trained"},
+        "monai_version": record.versions.get("monai", ""),
+        "pytorch_version": record.versions.get("torch", ""),
+        "numpy_version": record.versions.get("numpy", ""),
+        "required_packages_version": {
+            key: value for key, value in record.versions.items() if key in ("sslseg", "SimpleITK")
+        },
+        "name": name,
+        "task": f"Segmentation of {', '.join(organs)} in {plan.modality}",
+        "description": (
+            f"{' and '.join(networks)}, trained with {record.method} on {record.annotated_cases} annotated and "
+            f"{record.unlabelled_cases} unlabelled cases; patches of {shape} voxels of {spacing} mm (z, y, x)."
+        ),
+        "authors": "the users of SSLSegmentation who trained this model",
+        "copyright": "",
+        "intended_use": INTENDED_USE,
+        "data_type": plan.modality,
+        "image_classes": f"one channel of {plan.modality}, scaled to [0, 1]",
+        "label_classes": {str(label.value): label.name for label in plan.labels},
+        "eval_metrics": {f"dice_{organ}": value for organ, value in record.dice.items() if value is not None},
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "hounsfield" if plan.modality == "CT" else "magnitude",
+                    "modality": plan.modality,
+                    "num_channels": 1,
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": True,
+                    "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": len(organs) + 1,
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": {str(i): organ for i, organ in enumerate(["background", *organs])},
+                }
+            },
+        },
+    }
+
+
+def readme(name: str, networks: list[str], plan: Plan, record: ModelRecord) -> str:
+    """`docs/README.md`: what the model is, what it is for, how it was trained, how good it was found to be."""
+    return f"""# {name}
+
+Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.name for lb in plan.labels)}.
+
+## Intended use
+
+{INTENDED_USE}
+
+## How it was trained
+
+| | |
+|---|---|
+| Method | {record.method} |
+| Network | {", ".join(networks)}{" (the mean of their probabilities)" if len(networks) > 1 else ""} |
+| Annotated cases | {record.annotated_cases} |
+| Unlabelled cases | {record.unlabelled_cases} |
+| Steps | {record.steps} |
+| Seed | {record.seed} |
+| Voxel spacing (z, y, x) | {" x ".join(f"{side:.3g}" for side in plan.spacing)} mm |
+| Patch (z, y, x) | {" x ".join(map(str, plan.patch_size))} voxels |
+| Versions | {", ".join(f"{key} {value}" for key, value in record.versions.items())} |
+
+## How good it was found to be
+
+{_results(plan, record)}
+
+## Files
+
+`sslseg.json` holds the plan, the networks and the record of the run; `models/model.pt` the weights (state
+dictionaries, read with `weights_only=True`); `configs/metadata.json` describes inputs and outputs for MONAI's tools.
+Predict with `sslseg predict`.
+"""
+
+
+def _results(plan: Plan, record: ModelRecord) -> str:
+    if not record.validation_cases or not record.dice:
+        return "It was not measured: no annotated case was held back from the training."
+    rows = []
+    for label in plan.labels:
+        dice = record.dice.get(label.name)
+        rows.append(f"| {label.name} | {label.value} | {'not measured' if dice is None else f'{dice:.3f}'} |")
+    count = record.validation_cases
+    few = " So few cases say little about other patients." if count < 10 else ""
+    return "\n".join(
+        [
+            f"Mean Dice over {count} annotated case(s) that were held back from the training.{few}",
+            "",
+            "| organ | value | Dice |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )

@@ -1,0 +1,202 @@
+"""init, import, remove, status: what is in a cohort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sslseg.cli.console import out
+from sslseg.contract.cohort import Case, Cohort, Use
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.jobs import Job
+from sslseg.contract.labels import parse_labels
+
+CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
+Absent = Annotated[
+    Literal["unknown", "background"],
+    typer.Option(
+        help="What an organ is that a label map does not contain: unknown, since nobody may have drawn it, "
+        "or really background."
+    ),
+]
+KeepNames = Annotated[
+    bool,
+    typer.Option("--keep-names", help="Name cases after their files. Only for de-identified file names."),
+]
+Copy = Annotated[
+    bool, typer.Option("--copy", help="Copy the volumes into the cohort instead of referring to them.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(init)
+    app.command(name="import")(import_)
+    app.command()(remove)
+    app.command()(status)
+
+
+def init(
+    cohort: CohortFolder,
+    images: Annotated[Path | None, typer.Option(help="Folder of volumes.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label maps named like their volumes.")
+    ] = None,
+    organs: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|NAME=VALUE,...", help="The organs and their values in label maps."),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: a data set with a dataset.json (Decathlon, nnU-Net raw, or with train.txt)."
+        ),
+    ] = None,
+    labelled: Annotated[
+        int | None, typer.Option(min=1, help="With --dataset: how many training cases keep their labels.")
+    ] = None,
+    modality: Annotated[
+        Literal["CT", "MR"] | None, typer.Option(help="CT or MR; guessed from the intensities if not given.")
+    ] = None,
+    absent: Absent = "unknown",
+    keep_names: KeepNames = False,
+    copy: Copy = False,
+) -> None:
+    """Make a cohort from a folder of volumes, or from a data set.
+
+    sslseg init liver --images scans --labels drawn --organs liver=1,spleen=2
+
+    sslseg init liver --dataset Task09_Spleen --labelled 4
+    """
+    from sslseg.data.importing import init_from_dataset, init_from_folder
+
+    if dataset is not None:
+        if labelled is None:
+            raise SSLSegError("--dataset needs --labelled N", remedy="Say how many cases keep their labels.")
+        made = init_from_dataset(cohort, dataset, labelled, modality=modality, absent=absent, copy=copy)
+    elif images is None or organs is None:
+        raise SSLSegError(
+            "A cohort is made from --images with --organs, or from --dataset",
+            remedy="For example: sslseg init COHORT --images DIR --organs liver=1,spleen=2.",
+        )
+    else:
+        made = init_from_folder(
+            cohort,
+            images=images,
+            labels=labels,
+            labels_table=parse_labels(organs),
+            modality=modality,
+            copy=copy,
+            keep_names=keep_names,
+            absent=absent,
+        )
+    _print_summary(made)
+
+
+def import_(
+    cohort: CohortFolder,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Volumes, or folders of any nesting.")
+    ],
+    keep_names: KeepNames = False,
+    copy: Copy = False,
+) -> None:
+    """Add volumes to a cohort: NIfTI, NRRD, MHA, folders of DICOM series.
+
+    What cannot be imported is listed with its reason; everything else is.
+    """
+    from sslseg.data.importing import import_paths
+
+    report = import_paths(cohort, paths, copy=copy, keep_names=keep_names)
+    out.print(f"[green]{len(report.imported)} imported[/] into {escape(str(cohort))}")
+    if report.refused:
+        table = Table("not imported", "why", box=None)
+        for path, reason in report.refused:
+            table.add_row(escape(str(path)), escape(reason))
+        out.print(table)
+        raise typer.Exit(2)
+
+
+def remove(
+    cohort: CohortFolder,
+    cases: Annotated[list[str], typer.Argument(metavar="CASE...", help="Ids of the cases.")],
+) -> None:
+    """Take cases out of a cohort. Their files stay where they are."""
+    with Cohort.edit(cohort) as edited:
+        for case_id in cases:
+            edited.cases.remove(edited.case(case_id))
+    out.print(f"{len(cases)} removed; their files are untouched.")
+
+
+def status(
+    cohort: CohortFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Show the cases, models and jobs of a cohort."""
+    read = Cohort.read(cohort, check_files=False)
+    facts = _facts(read)
+    if as_json:
+        out.print_json(json.dumps(facts))
+        return
+    _print_summary(read)
+    table = Table("case", "use", "annotated", "review", "predicted by", box=None, header_style="bold")
+    for case in facts["cases"]:
+        table.add_row(
+            case["id"],
+            case["use"],
+            escape(_annotated(case, len(read.labels))),
+            case["review"].replace("_", " "),
+            ", ".join(case["predictions"]) or "-",
+            style="red" if case["missing"] else None,
+        )
+    out.print(table)
+    for path in read.missing_files():
+        out.print(f"[red]missing: {escape(str(path))}[/]")
+    for job in facts["jobs"]:
+        out.print(f"job {job['id']}: {job['state']}")
+
+
+def _facts(cohort: Cohort) -> dict[str, Any]:
+    models = sorted(path.parent.name for path in (cohort.folder / "models").glob("*/sslseg.json"))
+    return {
+        "name": cohort.name,
+        "modality": cohort.modality,
+        "organs": {label.name: label.value for label in cohort.labels},
+        "cases": [_case_facts(cohort, case, models) for case in cohort.cases],
+        "models": models,
+        "jobs": [{"id": job.folder.name, "state": job.state().value} for job in Job.all(cohort.folder)],
+    }
+
+
+def _case_facts(cohort: Cohort, case: Case, models: list[str]) -> dict[str, Any]:
+    label = cohort.label_path(case)
+    return {
+        "id": case.id,
+        "use": case.use.value,
+        "annotated": case.annotated,
+        "review": case.review.value,
+        "predictions": [model for model in models if cohort.prediction_path(model, case.id).exists()],
+        "missing": not cohort.image_path(case).exists() or (label is not None and not label.exists()),
+    }
+
+
+def _annotated(case: dict[str, Any], organs: int) -> str:
+    if not case["annotated"]:
+        return "-"
+    return "all organs" if len(case["annotated"]) == organs else ", ".join(case["annotated"])
+
+
+def _print_summary(cohort: Cohort) -> None:
+    training = [case for case in cohort.cases if case.use is Use.TRAIN]
+    annotated = sum(case.is_annotated for case in training)
+    test = len(cohort.cases) - len(training)
+    out.print(
+        f"[bold]{escape(cohort.name)}[/]: {len(training)} {cohort.modality} volumes, {annotated} annotated, "
+        f"{len(training) - annotated} unlabelled" + (f"; {test} more kept apart for testing" if test else "")
+    )
+    out.print(f"organs: {escape(', '.join(f'{label.name} ({label.value})' for label in cohort.labels))}")

@@ -1,0 +1,314 @@
+"""train, predict, run, methods: the commands that start work, each as a job of the cohort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sslseg.cli.console import EventConsole, duration, out
+from sslseg.contract.cohort import Cohort, Use, check_name
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.events import read_events
+from sslseg.contract.jobs import Job, JobState
+from sslseg.contract.settings import PredictSettings, Preset, TrainSettings
+
+CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(help="Arithmetic of the convolutions; auto takes bfloat16 where the device gains from it."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (train, predict, run, methods):
+        app.command()(command)
+
+
+def train(
+    cohort: CohortFolder,
+    method: Annotated[str, typer.Option(help="How to learn; 'sslseg methods' lists them.")] = "mean_teacher",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; by default that of the method.")
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="How long to train, and with which network.")] = "standard",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps, instead of the preset's.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="vnet, resnet34_vnet, unet, dynunet or segresnet, instead of the preset's."),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A setting of the method; may be given several times."
+        ),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-6, help="Initial learning rate.")] = None,
+    labelled_batch: Annotated[int | None, typer.Option(min=1, help="Labelled patches in a step.")] = None,
+    unlabelled_batch: Annotated[int | None, typer.Option(min=1, help="Unlabelled patches in a step.")] = None,
+    patch_size: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a training patch.")
+    ] = None,
+    validation_cases: Annotated[
+        int | None, typer.Option(min=0, help="Annotated cases held back to measure; 0 trains on all of them.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last unfinished training.")
+    ] = False,
+) -> None:
+    """Train a model from the annotated and the unlabelled cases of a cohort.
+
+    The training runs as a job in COHORT/jobs: stop it with Ctrl-C and go on later with --resume. The model is
+    written to COHORT/models/NAME.
+    """
+    folder = Cohort.read(cohort).folder
+    if resume:
+        run_to_end(_unfinished_training(folder, name))
+        return
+    settings = _checked(
+        TrainSettings,
+        method=method,
+        model=_model_name(folder, method, name),
+        preset=preset,
+        steps=steps,
+        network=network,
+        device=device,
+        precision=precision,
+        seed=seed,
+        learning_rate=learning_rate,
+        labelled_batch=labelled_batch,
+        unlabelled_batch=unlabelled_batch,
+        patch_size=_parse_size(patch_size),
+        validation_cases=validation_cases,
+        method_settings=dict(_parse_setting(text) for text in set_ or []),
+    )
+    run_to_end(Job.create(folder, settings))
+
+
+def predict(
+    cohort: Annotated[Path | None, typer.Argument(metavar="[COHORT]", help="Folder of the cohort.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of a model of the cohort, or the path of a model folder.")
+    ] = "",
+    cases: Annotated[
+        str | None, typer.Option(help="Case ids with commas between them, or: all, test, unlabelled.")
+    ] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="Without a cohort: a volume, or a folder of volumes.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Without a cohort: where the label maps go.")] = None,
+    overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Overlap of neighbouring windows.")] = 0.5,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave predicted cases alone.")
+    ] = False,
+) -> None:
+    """Segment the cases of a cohort, or any volumes.
+
+    In a cohort, label maps and uncertainty maps are written to COHORT/predictions/MODEL. Without a cohort,
+    give --input and --output.
+    """
+    if not model:
+        raise SSLSegError(
+            "No model is given", remedy="Add --model NAME; 'sslseg status COHORT' lists the models."
+        )
+    if cohort is None:
+        if input_ is None or output is None:
+            raise SSLSegError("Nothing to predict is given", remedy="Give a COHORT, or --input and --output.")
+        _predict_volumes(Path(model), input_, output, overlap, device, precision)
+        return
+    if input_ is not None or output is not None:
+        raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
+    folder = Cohort.read(cohort)
+    settings = _checked(
+        PredictSettings,
+        model=model,
+        cases=_chosen_cases(folder, cases),
+        overlap=overlap,
+        device=device,
+        precision=precision,
+        skip_existing=skip_existing,
+    )
+    if not folder.model_folder(model).exists():
+        raise SSLSegError(
+            f"The cohort has no model '{model}'",
+            file=folder.folder,
+            remedy=f"It has: {', '.join(_models(folder.folder)) or 'none yet; train one first'}.",
+        )
+    run_to_end(Job.create(folder.folder, settings))
+
+
+def run(
+    job: Annotated[
+        Path, typer.Argument(metavar="JOB", help="Folder of a job, such as COHORT/jobs/train-0001.")
+    ],
+    parent: Annotated[
+        int | None,
+        typer.Option(help="Process id of the caller: the job cancels itself when the caller dies."),
+    ] = None,
+) -> None:
+    """Run a job that was prepared, or go on with one that was cancelled or killed.
+
+    This is what 3D Slicer starts. A training goes on from its last checkpoint.
+    """
+    run_to_end(Job.open(job), parent=parent)
+
+
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Also list the settings of each method.")
+    ] = False,
+) -> None:
+    """List the methods, and when to choose which."""
+    from sslseg.methods import METHODS, describe_settings
+
+    if as_json:
+        entries = [
+            {"name": name, "summary": method.summary, "settings": describe_settings(method)}
+            for name, method in METHODS.items()
+        ]
+        out.print_json(json.dumps(entries))
+        return
+    for name, method in METHODS.items():
+        out.print(f"[bold]{name}[/]\n  {escape(method.summary)}")
+        for setting in describe_settings(method) if settings else []:
+            out.print(
+                escape(
+                    f"    {setting['name']} = {setting['default']}  {setting['help']} ({setting['source']})"
+                )
+            )
+
+
+def run_to_end(job: Job, *, parent: int | None = None) -> None:
+    """Run a job with its events on the screen; leave with its exit code."""
+    from sslseg.jobs.runner import run_job
+
+    settings = job.settings
+    if isinstance(settings, TrainSettings):
+        title = f"Training {settings.model}"
+    else:
+        title = f"Predicting with {settings.model}"
+    with EventConsole(title).shown() as console:
+        state = run_job(job, watcher=console, parent=parent)
+    events = read_events(job.events_path)
+    if state is JobState.FAILED:
+        out.print(f"The log is at {escape(str(job.log_path))}")
+        raise typer.Exit(2 if events[-1].fields.get("kind") == "user" else 1)
+    if state is JobState.CANCELLED:
+        out.print(f"Go on with: sslseg run {escape(str(job.folder))}")
+        raise typer.Exit(130)
+    started = next(event.time for event in reversed(events) if event.event == "started")
+    out.print(f"[green]Done[/] in {duration(events[-1].time - started)}.")
+
+
+def _predict_volumes(
+    model: Path, source: Path, output: Path, overlap: float, device: str, precision: Any
+) -> None:
+    from sslseg.predict.folder_prediction import predict_folder
+
+    with EventConsole(f"Predicting with {model.name}").shown() as console:
+        summary = predict_folder(
+            model, source, output, overlap=overlap, device=device, precision=precision, events=console
+        )
+    out.print(f"[green]{len(summary.done)} segmented[/], in {escape(str(output))}")
+    if summary.failed:
+        table = Table("not segmented", "why", box=None)
+        for name, reason in summary.failed:
+            table.add_row(escape(str(name)), escape(reason))
+        out.print(table)
+        raise typer.Exit(2)
+
+
+def _checked(kind: type[Any], **fields: Any) -> Any:
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise SSLSegError(str(error)) from error
+
+
+def _models(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in (folder / "models").glob("*/sslseg.json"))
+
+
+def _model_name(folder: Path, method: str, name: str | None) -> str:
+    """The name that was asked for, if it is free; else the method's, with a number if need be."""
+    taken = set(_models(folder))
+    if name is not None:
+        if check_name(name, "model name") in taken:
+            raise SSLSegError(
+                f"There is a model '{name}' already",
+                file=folder / "models" / name,
+                remedy="Choose another --name; models are never overwritten.",
+            )
+        return name
+    numbered = (f"{method}-{number}" for number in range(2, 10_000))
+    return next(candidate for candidate in (method, *numbered) if candidate not in taken)
+
+
+def _unfinished_training(folder: Path, name: str | None) -> Job:
+    jobs = [job for job in Job.all(folder) if isinstance(job.settings, TrainSettings)]
+    for job in reversed(jobs):
+        if (name is None or job.settings.model == name) and job.state() in (
+            JobState.INTERRUPTED,
+            JobState.CANCELLED,
+            JobState.FAILED,
+        ):
+            return job
+    raise SSLSegError(
+        "There is no unfinished training to go on with",
+        file=folder / "jobs",
+        remedy="Start one with 'sslseg train' without --resume.",
+    )
+
+
+def _chosen_cases(cohort: Cohort, text: str | None) -> list[str] | None:
+    if text is None or text == "all":
+        return None
+    if text == "test":
+        chosen = [case.id for case in cohort.cases if case.use is Use.TEST]
+    elif text == "unlabelled":
+        chosen = [case.id for case in cohort.cases if case.use is Use.TRAIN and not case.is_annotated]
+    else:
+        chosen = [cohort.case(case_id.strip()).id for case_id in text.split(",") if case_id.strip()]
+    if not chosen:
+        raise SSLSegError(
+            f"The cohort has no case that is meant by '{text}'",
+            file=cohort.folder,
+            remedy="'sslseg status COHORT' lists the cases.",
+        )
+    return chosen
+
+
+def _parse_size(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise SSLSegError(
+            f"'{text}' is no patch size", remedy="Write three numbers such as 64,96,96 (z,y,x)."
+        )
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
+    """`tau=0.9` to ("tau", 0.9): numbers and true/false as JSON writes them, anything else as text."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise SSLSegError(f"'{text}' is no setting", remedy="Write --set NAME=VALUE.")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value.strip()

@@ -1,0 +1,1 @@
+"""Prediction of one volume: sliding window, and the way back to the original grid."""

@@ -1,0 +1,291 @@
+"""Sliding window over volumes of any size, in memory that does not grow with their height.
+
+Windows run row by row along z. Their softmax outputs are added, weighted, to an accumulator as deep as one window;
+as soon as a row is done, the slices no later window touches leave as a finished slab. The weights of overlapping
+windows sum to one at every voxel, so nothing is divided afterwards:
+
+    w_i(z) = g(z - s_i) / sum_j g(z - s_j)      and the same along y and x
+
+with g the Gaussian of nnU-Net (Isensee 2021, sigma an eighth of the side) and s_i the start of window i. The weight
+of a voxel is the product over the axes, because the windows form a grid.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sslseg.contract.settings import Precision
+from sslseg.networks.base import SegmentationNetwork
+from sslseg.networks.devices import use_bfloat16
+from sslseg.networks.folding import fold_batch_norm
+
+Size = tuple[int, int, int]
+Progress = Callable[[int, int], None]
+"""Called with the windows done and their total. An exception it raises stops the prediction."""
+
+STORED_ONE = 32767
+"""The value of 1.0 in an int16 image: images are stored as 0..32767 for [0, 1]."""
+
+_SIGMA = 1 / 8
+# Voxels of one forward pass. Larger batches gain nothing on a CPU and cost memory; a GPU wants to be kept busy.
+_BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**23}
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Finished slices of a volume.
+
+    Attributes:
+        start: the first slice.
+        probabilities: mean softmax of the networks, `(n, C, Y, X)` float32; valid until the next slab is asked for.
+    """
+
+    start: int
+    probabilities: Tensor
+
+
+class Ensemble:
+    """Networks made ready for prediction on a device: folded copies in eval mode; the originals stay untouched."""
+
+    def __init__(
+        self, networks: Sequence[SegmentationNetwork], device: torch.device, *, bfloat16: bool
+    ) -> None:
+        if not networks:
+            raise ValueError("a prediction needs at least one network")
+        self.device = device
+        self.classes = networks[0].out_channels
+        self._bfloat16 = bfloat16
+        self._networks = [self._prepared(network) for network in networks]
+
+    def _prepared(self, network: SegmentationNetwork) -> nn.Module:
+        ready = fold_batch_norm(network).requires_grad_(False).to(self.device)
+        if self._bfloat16:
+            # Stored in bfloat16, the kernels are not cast anew for each window. Normalisations stay float32.
+            for module in ready.modules():
+                if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                    module.to(torch.bfloat16)
+        return ready.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+
+    @torch.inference_mode()
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Mean softmax `(B, C, D, H, W)` float32 of `windows (B, 1, D, H, W)` float32 in [0, 1]."""
+        windows = windows.contiguous(memory_format=torch.channels_last_3d)
+        total: Tensor | None = None
+        for network in self._networks:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+                logits = network(windows)
+            # Softmax runs several times faster along planes of voxels than along interleaved channels.
+            probabilities = logits.contiguous().softmax(dim=1, dtype=torch.float32)
+            total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None
+        return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+
+
+def sliding_window(
+    ensemble: Ensemble,
+    image: np.ndarray,
+    window: Sequence[int],
+    *,
+    overlap: float = 0.5,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Slab]:
+    """Class probabilities of a volume, slab by slab from the first slice to the last.
+
+    Args:
+        ensemble: the networks on their device.
+        image: `(Z, Y, X)`, int16 (0..32767 for [0, 1]) or float32 in [0, 1]. It is padded with 0 where it is smaller
+            than the window.
+        window: size (z, y, x) in voxels.
+        overlap: share of the window by which neighbours overlap at least, 0 to 0.9.
+        batch: windows of a forward pass; None chooses by their size.
+        progress: called after each forward pass.
+
+    Raises:
+        torch.OutOfMemoryError: the device has too little memory for this batch.
+    """
+    grid = _WindowGrid.over(image.shape, window, overlap)
+    batch = batch or default_batch(grid.window, ensemble.device)
+    accumulator = torch.zeros(grid.window[0], ensemble.classes, *grid.padded[1:], device=ensemble.device)
+    places = list(itertools.product(*map(range, map(len, grid.starts[1:]))))
+    done, total = 0, len(places) * len(grid.starts[0])
+    for row, start in enumerate(grid.starts[0]):
+        content = _content(image, grid, start).to(ensemble.device)
+        for first in range(0, len(places), batch):
+            chunk = places[first : first + batch]
+            _add_windows(accumulator, ensemble, content, [grid.part(row, *place) for place in chunk])
+            done += len(chunk)
+            if progress:
+                progress(done, total)
+        end = grid.starts[0][row + 1] if row + 1 < len(grid.starts[0]) else grid.padded[0]
+        yield from _finished(accumulator, grid, start, end)
+        _shift(accumulator, end - start)
+
+
+def segment_patch_grid(
+    networks: Sequence[SegmentationNetwork],
+    image: np.ndarray,
+    *,
+    patch_size: Sequence[int],
+    classes: int | None = None,
+    overlap: float = 0.5,
+    device: torch.device | str = "cpu",
+    precision: Precision = "auto",
+) -> np.ndarray:
+    """Class map `(Z, Y, X)` uint8 of an image on the plan's grid, such as training measures itself with.
+
+    The networks may be in training: copies predict. Neither their weights nor any random generator changes.
+
+    Args:
+        networks: their mean softmax is taken.
+        image: `(Z, Y, X)`, int16 (0..32767 for [0, 1]) or float32 in [0, 1].
+        patch_size: window (z, y, x) in voxels.
+        classes: C, background included; checked against the networks.
+        overlap: share by which neighbouring windows overlap, 0 to 0.9.
+        device: where the networks are to run.
+        precision: arithmetic of the convolutions.
+    """
+    device = torch.device(device)
+    ensemble = Ensemble(networks, device, bfloat16=use_bfloat16(device, precision))
+    if classes not in (None, ensemble.classes):
+        raise ValueError(f"the networks have {ensemble.classes} classes, not {classes}")
+    result = np.empty(image.shape, np.uint8)
+    for slab in sliding_window(ensemble, image, patch_size, overlap=overlap):
+        stop = slab.start + len(slab.probabilities)
+        result[slab.start : stop] = most_probable(slab.probabilities).cpu().numpy()
+    return result
+
+
+def most_probable(probabilities: Tensor) -> Tensor:
+    """Class `(n, Y, X)` uint8 of the largest of `probabilities (n, C, Y, X)`, the first where several are equal."""
+    best = probabilities[:, 0].clone()
+    classes = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    # A running maximum over planes is several times faster than argmax across them.
+    for index in range(1, probabilities.shape[1]):
+        candidate = probabilities[:, index]
+        classes.masked_fill_(candidate > best, index)
+        torch.maximum(best, candidate, out=best)
+    return classes
+
+
+def default_batch(window: Sequence[int], device: torch.device) -> int:
+    """Windows of a forward pass."""
+    return max(1, _BATCH_VOXELS.get(device.type, 2**20) // math.prod(window))
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows start along an axis: evenly spaced, the last flush with the end, overlapping at least as told."""
+    if length <= window:
+        return [0]
+    steps = math.ceil((length - window) / max(1, int(window * (1 - overlap))))
+    return [round(index * (length - window) / steps) for index in range(steps + 1)]
+
+
+@dataclass(frozen=True)
+class _WindowGrid:
+    """Where the windows lie over a volume padded to at least one window, and what weighs at which voxel."""
+
+    size: Size
+    padded: Size
+    before: Size
+    window: Size
+    starts: tuple[list[int], ...]
+    weights: tuple[list[Tensor], ...]
+
+    @classmethod
+    def over(cls, size: Sequence[int], window: Sequence[int], overlap: float) -> _WindowGrid:
+        padded = [max(pair) for pair in zip(size, window, strict=True)]
+        starts = [window_starts(*pair, overlap) for pair in zip(padded, window, strict=True)]
+        return cls(
+            size=_size(size),
+            padded=_size(padded),
+            before=_size((whole - part) // 2 for whole, part in zip(padded, size, strict=True)),
+            window=_size(window),
+            starts=tuple(starts),
+            weights=tuple(_partition_of_unity(*axis) for axis in zip(padded, window, starts, strict=True)),
+        )
+
+    def part(self, row: int, column: int, place: int) -> _Part:
+        z, y, x = (self.weights[axis][i] for axis, i in enumerate((row, column, place)))
+        weight = z[:, None, None] * y[None, :, None] * x[None, None, :]
+        return _Part(self._slice(1, column), self._slice(2, place), weight)
+
+    def _slice(self, axis: int, index: int) -> slice:
+        start = self.starts[axis][index]
+        return slice(start, start + self.window[axis])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One window within a row of windows: its place and the weight `(D, H, W)` of its voxels."""
+
+    y: slice
+    x: slice
+    weight: Tensor
+
+
+def _partition_of_unity(length: int, window: int, starts: Sequence[int]) -> list[Tensor]:
+    position = np.arange(window) - (window - 1) / 2
+    gaussian = np.exp(-0.5 * (position / (window * _SIGMA)) ** 2)
+    total = np.zeros(length)
+    for start in starts:
+        total[start : start + window] += gaussian
+    return [torch.from_numpy((gaussian / total[s : s + window]).astype(np.float32)) for s in starts]
+
+
+def _content(image: np.ndarray, grid: _WindowGrid, start: int) -> Tensor:
+    """The slices `(D, Y, X)` a row of windows looks at, padded with 0, in the image's own type."""
+    row = np.zeros((grid.window[0], *grid.padded[1:]), image.dtype)
+    bz, by, bx = grid.before
+    first, last = max(start - bz, 0), min(start - bz + grid.window[0], grid.size[0])
+    z = slice(first + bz - start, last + bz - start)
+    row[z, by : by + grid.size[1], bx : bx + grid.size[2]] = image[first:last]
+    return torch.from_numpy(row)
+
+
+def _add_windows(accumulator: Tensor, ensemble: Ensemble, content: Tensor, parts: Sequence[_Part]) -> None:
+    """Add the weighted softmax of some windows of a row to `accumulator (D, C, Y, X)`."""
+    filled = []
+    for part in parts:
+        if content[:, part.y, part.x].any():
+            filled.append(part)
+        else:
+            # Nothing but air: background, without asking the networks.
+            accumulator[:, 0, part.y, part.x] += part.weight.to(accumulator.device)
+    if not filled:
+        return
+    windows = torch.stack([content[:, part.y, part.x] for part in filled])[:, None]
+    windows = windows.float() / (1 if windows.is_floating_point() else STORED_ONE)
+    for part, probabilities in zip(filled, ensemble(windows), strict=True):
+        target = accumulator[:, :, part.y, part.x]
+        target.addcmul_(probabilities.transpose(0, 1), part.weight.to(accumulator.device)[:, None])
+
+
+def _finished(accumulator: Tensor, grid: _WindowGrid, start: int, end: int) -> Iterator[Slab]:
+    """The slices from `start` to `end` of the padded volume without the padding, if any is left."""
+    bz, by, bx = grid.before
+    first, last = max(start, bz), min(end, bz + grid.size[0])
+    if first < last:
+        inside = accumulator[first - start : last - start, :, by : by + grid.size[1], bx : bx + grid.size[2]]
+        yield Slab(first - bz, inside)
+
+
+def _shift(accumulator: Tensor, count: int) -> None:
+    """Drop the first `count` slices and append as many empty ones, without a second accumulator."""
+    depth = len(accumulator)
+    for first in range(0, depth - count, count):
+        width = min(count, depth - count - first)
+        accumulator[first : first + width] = accumulator[first + count : first + count + width]
+    accumulator[depth - count :] = 0
+
+
+def _size(values: Iterable[int]) -> Size:
+    z, y, x = (int(value) for value in values)
+    return z, y, x

@@ -1,0 +1,66 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import torch
+
+from sslseg.contract.errors import SSLSegError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`: auto, cpu, cuda, cuda:1, mps.
+
+    auto takes the first CUDA device, else Apple's, else the CPU.
+
+    Raises:
+        SSLSegError: the name is unknown or this computer lacks the device.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise SSLSegError(f"There is no device '{name}'", remedy="Choose auto, cpu, cuda, cuda:1 or mps.")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise SSLSegError(
+                f"This computer has {count or 'no'} CUDA device(s) that this PyTorch can use, so not '{name}'",
+                remedy="Choose the device auto, or install PyTorch with CUDA.",
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SSLSegError("This computer has no Apple GPU that PyTorch can use", remedy="Choose the device auto.")
+    return device
+
+
+def use_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether convolutions shall run in bfloat16.
+
+    auto says yes where the hardware multiplies bfloat16 natively: elsewhere it is emulated and slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return _cpu_multiplies_bfloat16()
+    return False
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words, for events and records."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))

@@ -1,0 +1,1 @@
+"""Batched tensor operations on patches: geometry and intensity."""
