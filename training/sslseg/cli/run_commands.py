@@ -89,9 +89,9 @@ def train(
         learning_rate=learning_rate,
         labelled_batch=labelled_batch,
         unlabelled_batch=unlabelled_batch,
-        patch_size=_parse_size(patch_size),
+        patch_size=parse_size(patch_size),
         validation_cases=validation_cases,
-        method_settings=dict(_parse_setting(text) for text in set_ or []),
+        method_settings=dict(parse_setting(text) for text in set_ or []),
     )
     run_to_end(Job.create(folder, settings))
 
@@ -173,23 +173,21 @@ def methods(
     ] = False,
 ) -> None:
     """List the methods, and when to choose which."""
-    from sslseg.methods import METHODS, describe_settings
+    from sslseg.contract.strict import to_json
+    from sslseg.methods import METHODS
+    from sslseg.methods.settings import describe_settings
 
     if as_json:
         entries = [
-            {"name": name, "summary": method.summary, "settings": describe_settings(method)}
-            for name, method in METHODS.items()
+            {"name": name, "summary": m.summary, "settings": to_json(describe_settings(m.Settings))}
+            for name, m in METHODS.items()
         ]
         out.print_json(json.dumps(entries))
         return
     for name, method in METHODS.items():
         out.print(f"[bold]{name}[/]\n  {escape(method.summary)}")
-        for setting in describe_settings(method) if settings else []:
-            out.print(
-                escape(
-                    f"    {setting['name']} = {setting['default']}  {setting['help']} ({setting['source']})"
-                )
-            )
+        for entry in describe_settings(method.Settings) if settings else []:
+            out.print(escape(f"    {entry.name} = {entry.default}  {entry.help} ({entry.source})"))
 
 
 def run_to_end(job: Job, *, parent: int | None = None) -> None:
@@ -292,7 +290,8 @@ def _chosen_cases(cohort: Cohort, text: str | None) -> list[str] | None:
     return chosen
 
 
-def _parse_size(text: str | None) -> tuple[int, int, int] | None:
+def parse_size(text: str | None) -> tuple[int, int, int] | None:
+    """`64,96,96` or `64x96x96` to three numbers; None stays None."""
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")
@@ -303,7 +302,7 @@ def _parse_size(text: str | None) -> tuple[int, int, int] | None:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def _parse_setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     """`tau=0.9` to ("tau", 0.9): numbers and true/false as JSON writes them, anything else as text."""
     name, separator, value = text.partition("=")
     if not separator or not name.strip():

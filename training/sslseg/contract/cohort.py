@@ -41,9 +41,14 @@ class ReviewState(enum.Enum):
 
 
 class Use(enum.Enum):
-    """What a case is for. A test case is never trained on, neither with nor without its label."""
+    """What a case is for.
+
+    A validation case is measured on while a model trains; a test case only afterwards. Neither is ever trained on,
+    with or without its label.
+    """
 
     TRAIN = "train"
+    VALIDATION = "validation"
     TEST = "test"
 
 
@@ -70,7 +75,7 @@ class Case:
         label: path of the label map a person drew or accepted, or None.
         annotated: names of the organs that were annotated; any other organ is unknown here, not absent.
         slices: set when only some slices were annotated.
-        use: training or test.
+        use: training, validation or test.
         review: state of the case.
         organ_review: state per organ, where it differs from the case's.
         series: DICOM series instance UID, when `image` is a folder of several series.

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sslseg.data.sampling import Size, shift_reach
 from sslseg.transforms import geometry
 from sslseg.transforms.intensity import WEAK, IntensityJitter, jitter
 from sslseg.transforms.streams import chosen, to_device, torch_stream, uniform
-from sslseg.data.sampling import Size, shift_reach
 
 IMAGE_SCALE = 32767.0
 """The patch store holds [0, 1] as 0..32767."""

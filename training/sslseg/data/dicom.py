@@ -45,6 +45,7 @@ _NO_IMAGES = {
 }
 _STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
 @dataclass(frozen=True)
@@ -102,21 +103,14 @@ def refusal_of_file(path: Path) -> SSLSegError:
     )
 
 
-def probe_series(folder: Path, series_uid: str | None = None) -> tuple[Geometry, list[Path]]:
-    """Checked geometry of the series in a folder and its files in the order of the stack.
+def probe_series(folder: Path, series_uid: str | None = None) -> tuple[Geometry, int]:
+    """Checked geometry of the series in a folder and SimpleITK's pixel type, from the headers alone.
 
     Raises:
         SSLSegError: no series, several without a `series_uid`, or slices that form no straight, even stack.
     """
-    slices = _choose_series(folder, series_uid)
-    for one in slices:
-        _check_single_frame(one)
-        _check_whole(one)
-    if len(slices) == 1:
-        raise SSLSegError(
-            "The series has a single slice: that is not a volume", file=folder, remedy="Give the whole series."
-        )
-    return _stack(slices, folder)
+    geometry, slices = _series(folder, series_uid)
+    return geometry, _pixel_id(slices, folder)
 
 
 def read_series(folder: Path, series_uid: str | None = None) -> sitk.Image:
@@ -125,23 +119,54 @@ def read_series(folder: Path, series_uid: str | None = None) -> sitk.Image:
     Raises:
         SSLSegError: see `probe_series`; also pixels that cannot be decoded.
     """
-    geometry, files = probe_series(folder, series_uid)
+    geometry, slices = _series(folder, series_uid)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(file) for file in files])
-    if _rescaled_differently(files):
-        reader.SetOutputPixelType(sitk.sitkFloat32)
+    reader.SetFileNames([str(one.path) for one in slices])
+    reader.SetOutputPixelType(_pixel_id(slices, folder))
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise SSLSegError(
-            "The pixels of the series cannot be decoded: a file is damaged or unusually compressed",
-            file=folder,
-            remedy="Copy the series again, or export it uncompressed.",
-        ) from error
-    if image.GetSize() != geometry.size or image.GetNumberOfComponentsPerPixel() != 1:
+        raise _undecodable(folder) from error
+    if image.GetSize() != geometry.size:
         raise SSLSegError("The pixels do not fit the headers of the series", file=folder, remedy=_EXPORT)
     geometry.set_on(image)
     return image
+
+
+def _series(folder: Path, series_uid: str | None) -> tuple[Geometry, list[Slice]]:
+    slices = _choose_series(folder, series_uid)
+    for one in slices:
+        _check_single_frame(one)
+        _check_whole(one)
+    if len(slices) == 1:
+        raise SSLSegError(
+            "The series has a single slice: that is not a volume",
+            file=folder,
+            remedy="Give the whole series.",
+        )
+    return _stack(slices, folder)
+
+
+def _pixel_id(slices: list[Slice], folder: Path) -> int:
+    """SimpleITK's pixel type of the rescaled intensities."""
+    if len({(one.header.get("RescaleSlope"), one.header.get("RescaleIntercept")) for one in slices}) > 1:
+        # PET scales each slice on its own; the type of the first slice would cut off the others' fractions.
+        return int(sitk.sitkFloat32)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(slices[0].path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _undecodable(folder) from error
+    return int(reader.GetPixelID())
+
+
+def _undecodable(folder: Path) -> SSLSegError:
+    return SSLSegError(
+        "The pixels of the series cannot be decoded: a file is damaged or unusually compressed",
+        file=folder,
+        remedy="Copy the series again, or export it uncompressed.",
+    )
 
 
 def _read_header(path: Path) -> Any:
@@ -192,7 +217,9 @@ def _choose_series(folder: Path, series_uid: str | None) -> list[Slice]:
         )
     if not series:
         raise SSLSegError(
-            "The folder holds no DICOM series", file=folder, remedy="Give the folder of the slices themselves."
+            "The folder holds no DICOM series",
+            file=folder,
+            remedy="Give the folder of the slices themselves.",
         )
     listed = "; ".join(
         f"{uid} ({found[0].header.get('Modality', '?')}, {len(found)} files)" for uid, found in series.items()
@@ -233,15 +260,14 @@ def _check_single_frame(one: Slice) -> None:
 def _check_whole(one: Slice) -> None:
     """An uncompressed slice cannot be smaller than its pixels."""
     header = one.header
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None or syntax.is_compressed:  # deflated counts as compressed too
+    if header.file_meta.get("TransferSyntaxUID") not in _UNCOMPRESSED:
         return
     pixels = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated") or 8) // 8
     if one.path.stat().st_size < pixels:
         raise SSLSegError("The file is cut short", file=one.path, remedy="Copy the series again.")
 
 
-def _stack(slices: list[Slice], folder: Path) -> tuple[Geometry, list[Path]]:
+def _stack(slices: list[Slice], folder: Path) -> tuple[Geometry, list[Slice]]:
     """Order the slices along their normal and check that they form a straight, even grid."""
     first = slices[0]
     axes = first.numbers("ImageOrientationPatient", 6)
@@ -269,13 +295,13 @@ def _stack(slices: list[Slice], folder: Path) -> tuple[Geometry, list[Path]]:
         origin=(float(positions[0, 0]), float(positions[0, 1]), float(positions[0, 2])),
         direction=tuple(np.column_stack([axes[:3], axes[3:], normal]).ravel().tolist()),
     )
-    return checked_geometry(geometry, folder), [slices[index].path for index in order]
+    return checked_geometry(geometry, folder), [slices[index] for index in order]
 
 
 def _even_spacing(heights: npt.NDArray[np.float64], folder: Path) -> float:
     """Spacing in mm of slices at these heights (mm, ascending).
 
-    Positions are rounded in many scanners' headers: a slice may be a tenth of a gap off its place, at most 0.1 mm.
+    Many scanners round positions: a slice may be a tenth of a gap off its place, at most 0.1 mm.
     """
     gaps = np.diff(heights)
     if gaps.min() < 0.01 * max(gaps.max(), 1e-3):
@@ -310,9 +336,3 @@ def _check_upright(positions: npt.NDArray[np.float64], normal: npt.NDArray[np.fl
             file=folder,
             remedy=_CONVERT_SERIES,
         )
-
-
-def _rescaled_differently(files: list[Path]) -> bool:
-    """PET scales each slice on its own; the type of the first slice would cut off the others' fractions."""
-    headers = [_read_header(file) for file in files]
-    return len({(str(h.get("RescaleSlope")), str(h.get("RescaleIntercept"))) for h in headers}) > 1

@@ -32,8 +32,8 @@ _NRRD_BYTES = {
     "unsigned long long int": 8, "uint64": 8, "uint64_t": 8, "float": 4, "double": 8,
 }  # fmt: skip
 _META_BYTES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
-    "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
+    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
 }  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def probe_with_itk(path: Path) -> tuple[Geometry, int]:
         # ITK's own message for one or four dimensions would not help anybody.
         header, _ = read_nrrd_header(path)
         check_layout([int(n) for n in header["sizes"]], _nrrd_components(header), False, path)
+        _check_nrrd_fields(header, path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -110,28 +111,40 @@ def _check_magic(path: Path) -> None:
 
 
 def _nrrd_components(header: dict[str, Any]) -> int:
-    """Values a voxel: the length of an axis that is no direction in space."""
-    kinds = header.get("kinds") or []
-    numbers = [int(n) for n, kind in zip(header["sizes"], kinds, strict=False) if kind not in ("domain", "space")]
-    known = [n for n, kind in zip(numbers, kinds, strict=False) if kind not in ("none", "???")]
-    return math.prod(known) if len(header["sizes"]) == 4 else 1
+    """Values a voxel: the length of a first axis that is neither space, time nor a list of volumes."""
+    kind = (header.get("kinds") or ["domain"])[0]
+    if len(header["sizes"]) == 4 and kind not in ("domain", "space", "time", "list", "none", "???"):
+        return int(header["sizes"][0])
+    return 1
+
+
+def _byte_skip(header: dict[str, Any]) -> int:
+    """Bytes between the header and the voxels; -1 says that the voxels are the last bytes."""
+    return int(header.get("byte skip", header.get("byteskip", 0)))
+
+
+def _check_nrrd_fields(header: dict[str, Any], path: Path) -> None:
+    if "space directions" not in header and "spacings" not in header:
+        raise SSLSegError(
+            "The header gives no spacing", file=path, remedy="Convert the original images again."
+        )
+    if header.get("type") not in _NRRD_BYTES:
+        raise SSLSegError(f"The voxels have the type '{header.get('type')}'", file=path, remedy=_CONVERT)
+    if _byte_skip(header) < -1:
+        raise SSLSegError(
+            f"The header has the invalid 'byte skip: {_byte_skip(header)}'", file=path, remedy=_CONVERT
+        )
 
 
 def _check_nrrd_length(path: Path) -> str:
     """Compare the length of the voxel data with the header; returns the encoding."""
     header, before = read_nrrd_header(path)
-    if "space directions" not in header and "spacings" not in header:
-        raise SSLSegError("The header gives no spacing", file=path, remedy="Convert the original images again.")
-    if header.get("type") not in _NRRD_BYTES:
-        raise SSLSegError(f"The voxels have the type '{header.get('type')}'", file=path, remedy=_CONVERT)
     data, start = path, before
     name = header.get("data file", header.get("datafile"))
     if name is not None:
         data, start = _data_file(path, str(name)), 0
     encoding = str(header["encoding"]).lower()
-    skip = int(header.get("byte skip", header.get("byteskip", 0)))
-    if skip < -1:
-        raise SSLSegError(f"The header has the invalid 'byte skip: {skip}'", file=path, remedy=_CONVERT)
+    skip = _byte_skip(header)
     expected = math.prod(int(n) for n in header["sizes"]) * _NRRD_BYTES[header["type"]]
     if int(header.get("line skip", header.get("lineskip", 0))):
         return encoding  # lines of unknown length come first; ITK notices missing voxels itself
@@ -174,7 +187,9 @@ def _gunzipped_length(data: Path, start: int, expected: int, path: Path) -> int:
 def _check_meta_length(path: Path) -> str:
     fields, before = _meta_header(path)
     if not {"ElementSpacing", "ElementSize"} & fields.keys():
-        raise SSLSegError("The header gives no spacing", file=path, remedy="Convert the original images again.")
+        raise SSLSegError(
+            "The header gives no spacing", file=path, remedy="Convert the original images again."
+        )
     name = fields["ElementDataFile"]
     data, start = (path, before) if name.upper() == "LOCAL" else (_data_file(path, name), 0)
     element = _META_BYTES.get(fields.get("ElementType", ""))

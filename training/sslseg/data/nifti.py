@@ -1,9 +1,9 @@
 """Reading NIfTI-1 and NIfTI-2 files (.nii, .nii.gz), with every byte accounted for.
 
-ITK fills the rest of a damaged NIfTI file with whatever its memory held, cannot read NIfTI-2 and refuses axes that
-are off by the rounding of single precision. Here the file is decompressed once, its checksum and length are
-verified, and the geometry follows ITK's choice between qform and sform, so that Slicer shows the same patient
-coordinates. Format: https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
+ITK fills the rest of a damaged NIfTI file with whatever its memory held, cannot read NIfTI-2 and refuses axes
+that are off by the rounding of single precision. Here the file is decompressed once, its checksum and length
+are verified, and the geometry follows ITK's choice between qform and sform, so that Slicer shows the same
+patient coordinates. Format: https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
 """
 
 from __future__ import annotations
@@ -27,17 +27,69 @@ AGAIN = "Copy or convert the file again from its source."
 _FORMS = ("qform_code", "sform_code", "quaternion", "offset", "sform")
 _NIFTI1 = np.dtype(
     {
-        "names": ["dim", "datatype", "pixdim", "vox_offset", "slope", "intercept", "units", *_FORMS, "magic"],
-        "formats": ["8i2", "i2", "8f4", "f4", "f4", "f4", "u1", "i2", "i2", "3f4", "3f4", "(3,4)f4", "S4"],
-        "offsets": [40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
+        "names": [
+            "sizeof_hdr",
+            "dim",
+            "datatype",
+            "pixdim",
+            "vox_offset",
+            "slope",
+            "intercept",
+            "units",
+            *_FORMS,
+        ]
+        + ["magic"],
+        "formats": [
+            "i4",
+            "8i2",
+            "i2",
+            "8f4",
+            "f4",
+            "f4",
+            "f4",
+            "u1",
+            "i2",
+            "i2",
+            "3f4",
+            "3f4",
+            "(3,4)f4",
+            "S4",
+        ],
+        "offsets": [0, 40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
         "itemsize": 348,
     }
 )
 _NIFTI2 = np.dtype(
     {
-        "names": ["magic", "datatype", "dim", "pixdim", "vox_offset", "slope", "intercept", *_FORMS, "units"],
-        "formats": ["S8", "i2", "8i8", "8f8", "i8", "f8", "f8", "i4", "i4", "3f8", "3f8", "(3,4)f8", "i4"],
-        "offsets": [4, 12, 16, 104, 168, 176, 184, 344, 348, 352, 376, 400, 500],
+        "names": [
+            "sizeof_hdr",
+            "magic",
+            "datatype",
+            "dim",
+            "pixdim",
+            "vox_offset",
+            "slope",
+            "intercept",
+            *_FORMS,
+        ]
+        + ["units"],
+        "formats": [
+            "i4",
+            "S8",
+            "i2",
+            "8i8",
+            "8f8",
+            "i8",
+            "f8",
+            "f8",
+            "i4",
+            "i4",
+            "3f8",
+            "3f8",
+            "(3,4)f8",
+            "i4",
+        ],
+        "offsets": [0, 4, 12, 16, 104, 168, 176, 184, 344, 348, 352, 376, 400, 500],
         "itemsize": 540,
     }
 )
@@ -76,7 +128,8 @@ class NiftiHeader:
         """Type of the intensities: native as stored, floating-point where they are scaled."""
         if (self.slope, self.intercept) == (1.0, 0.0):
             return self.dtype.newbyteorder("=")
-        return np.dtype(np.float64 if self.dtype.itemsize > 4 or self.dtype.str[1:] in ("i4", "u4") else np.float32)
+        wide = self.dtype.itemsize > 4 or (self.dtype.itemsize == 4 and self.dtype.kind in "iu")
+        return np.dtype(np.float64 if wide else np.float32)
 
 
 def read_nifti_header(path: Path) -> NiftiHeader:
@@ -187,7 +240,7 @@ def _parse(start: bytes, path: Path) -> NiftiHeader:
         slope, intercept = 1.0, 0.0  # the standard's way of saying "not scaled"
     return NiftiHeader(
         geometry=checked_geometry(_geometry(fields, (sizes[0], sizes[1], sizes[2]), path), path),
-        dtype=np.dtype(_TYPES[code]).newbyteorder(fields.dtype["datatype"].byteorder),
+        dtype=np.dtype(_TYPES[code]).newbyteorder("=" if fields.dtype["datatype"].isnative else "S"),
         start=max(int(first_voxel), smallest),
         slope=slope,
         intercept=intercept,
@@ -197,11 +250,10 @@ def _parse(start: bytes, path: Path) -> NiftiHeader:
 def _fields(start: bytes, path: Path) -> np.void:
     """The header's fields by name; their type tells the byte order."""
     for layout, magic in ((_NIFTI1, b"n+1"), (_NIFTI2, b"n+2")):
-        for order in "<>":
-            size = np.dtype(np.int32).newbyteorder(order)
-            if len(start) >= layout.itemsize and np.frombuffer(start, size, 1)[0] == layout.itemsize:
-                fields = np.frombuffer(start, layout.newbyteorder(order), 1)[0]
-                if bytes(fields["magic"]).startswith(magic):
+        for order in (layout, layout.newbyteorder("S")):
+            if len(start) >= layout.itemsize:
+                fields = np.frombuffer(start, order, 1)[0]
+                if fields["sizeof_hdr"] == layout.itemsize and bytes(fields["magic"]).startswith(magic):
                     return fields
     if len(start) < _NIFTI1.itemsize:
         raise SSLSegError("The file is too short for a NIfTI header", file=path, remedy=AGAIN)
@@ -213,7 +265,7 @@ def _fields(start: bytes, path: Path) -> np.void:
 def _geometry(fields: np.void, size: tuple[int, int, int], path: Path) -> Geometry:
     """Grid in LPS, chosen between qform and sform as ITK (5.4) and therefore Slicer does.
 
-    The sform wins when it is orthogonal and either the only one, or in scanner coordinates, or equal to the qform.
+    The sform wins when it is orthogonal and the only one, or in scanner coordinates, or equal to the qform.
     """
     spacing = np.array(fields["pixdim"][1:4], dtype=np.float64)
     qform, sform = _qform(fields, spacing), np.eye(4)

@@ -87,7 +87,7 @@ def check_intensities(image: sitk.Image, path: Path) -> None:
             raise SSLSegError(
                 f"The intensities reach {max(low, high, key=abs):.3g}, which no scanner measures",
                 file=path,
-                remedy="The file was probably written with a wrong type, scale or byte order; convert it again.",
+                remedy="It was probably written with a wrong type, scale or byte order; convert it again.",
             )
     first = voxels[0, 0, 0]
     # Stops at the first slice that differs: all but free on a real image.

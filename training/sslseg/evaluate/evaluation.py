@@ -2,9 +2,9 @@
 
 An empty prediction is the worst case, never a distance of 0: where an organ is in the reference and the
 prediction has none of it, Dice and surface Dice are 0 and every distance is the diagonal of the reference
-volume (its shape times its spacing; in voxels, its shape). The same holds for an organ that only the prediction
-has. An organ in neither, or one that was not annotated in the case, is not scored and not counted. Voxels of
-value 255 in the reference were not annotated and are taken out of both label maps first.
+volume (its shape times its spacing; in voxels, its shape). The same holds for an organ that only the
+prediction has. An organ in neither, or one that was not annotated in the case, is not scored and not counted.
+Voxels of value 255 in the reference were not annotated and are taken out of both label maps first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sslseg.evaluate.surface import Definition, SurfacePair, bounding_box
 from sslseg.evaluate.table import METRICS, CaseOrganScore, Evaluation, check_definition
 
 DEFAULT_TOLERANCE_MM = 2.0
-"""Tolerance of the surface Dice; every table states the one that was used, for the score means nothing without."""
+"""Tolerance of the surface Dice. Every table states the one it was made with."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of cases done, the number of cases, and the name of the case just done."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 NETWORKS = {
     "vnet": "V-Net with 16 filters, the network of the field's comparisons",
-    "resnet34_vnet": "3D ResNet-34 encoder with the V-Net decoder, the partner of vnet in two-network methods",
-    "unet": "MONAI's residual U-Net, several times faster than vnet",
+    "resnet34_vnet": "3D ResNet-34 encoder with the V-Net decoder, partner of vnet in two-network methods",
+    "unet": "MONAI's residual U-Net, the fastest",
     "dynunet": "MONAI's DynUNet, the U-Net of nnU-Net: most capacity, slowest on a CPU",
     "segresnet": "MONAI's SegResNet, isotropic spacing only",
 }
@@ -47,7 +47,7 @@ def build_network(
         name: one of `NETWORK_NAMES`.
         in_channels: image channels.
         out_channels: classes C, background included.
-        strides: downsampling (z, y, x) of each level, finest first; (1, 2, 2) spares the axis of thick slices.
+        strides: downsampling (z, y, x) of each level, finest first; (1, 2, 2) spares a thick axis.
         filters: channels at full resolution, doubled at each level; None is the network's published width.
         norm: "batch", "instance" or "group"; None is the network's published choice.
         dropout: probability between 0 and 1; None is the network's published value.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from ..contract.errors import SSLSegError
@@ -18,8 +18,8 @@ Normalisation = Literal["batch", "instance", "group"]
 class SegmentationNetwork(nn.Module):
     """An encoder-decoder that ends in a 1x1x1 convolution.
 
-    A subclass implements `features`; `forward` is its last level through `head`. Methods that add their own heads or
-    compare decoder levels call `features` once and apply `head` themselves, so nothing is computed twice.
+    A subclass implements `features`; `forward` is its last level through `head`. Methods that add heads of
+    their own or compare decoder levels call `features` once and apply `head` themselves: nothing runs twice.
 
     Attributes:
         head: the 1x1x1 convolution from `feature_channels` to the C classes.
@@ -45,7 +45,7 @@ class SegmentationNetwork(nn.Module):
         return self.level_channels[-1]
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Decoder levels of `x (B, in_channels, D, H, W)`, coarse to fine; the last is `f (B, F, D, H, W)`."""
+        """Decoder levels of `x (B, in_channels, D, H, W)`, coarse to fine, down to `f (B, F, D, H, W)`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class SegmentationNetwork(nn.Module):
 
 def total_stride(strides: Sequence[Stride]) -> Stride:
     """Product of the levels' strides, axis by axis."""
-    z, y, x = (int(torch.tensor([step[axis] for step in strides]).prod()) for axis in range(3))
+    z, y, x = (math.prod(factors) for factors in zip(*strides, strict=True))
     return z, y, x
 
 
@@ -83,7 +83,7 @@ def normalisation(kind: Normalisation, channels: int) -> nn.Module:
 
 
 def initialise(network: nn.Module, kind: Initialisation) -> None:
-    """Draw the weights of all convolutions anew from torch's generator: He (2015) or Glorot (2010), normal; biases 0."""
+    """Draw all convolution weights anew, normal, after He (2015) or Glorot (2010); biases become 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             if kind == "kaiming":

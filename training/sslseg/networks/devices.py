@@ -36,7 +36,9 @@ def resolve_device(name: str) -> torch.device:
             )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SSLSegError("This computer has no Apple GPU that PyTorch can use", remedy="Choose the device auto.")
+        raise SSLSegError(
+            "This computer has no Apple GPU that PyTorch can use", remedy="Choose the device auto."
+        )
     return device
 
 

@@ -1,7 +1,7 @@
 """MONAI's networks behind the interface of `SegmentationNetwork`.
 
-Each class builds MONAI's network, takes its blocks and walks them itself, so that the decoder levels are at hand and
-MONAI's own output layer gives way to `head`. MONAI takes seconds to import, hence the imports inside.
+Each class builds MONAI's network, takes its blocks and walks them itself, so that the decoder levels are at
+hand and MONAI's own output layer gives way to `head`. MONAI takes seconds to import, hence the imports inside.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _NORMS: dict[Normalisation, tuple[str, dict[str, Any]]] = {
 
 
 class MonaiUNet(SegmentationNetwork):
-    """MONAI's residual U-Net (Kerfoot 2018): strided convolutions, 2 residual units a level, channels doubling.
+    """MONAI's residual U-Net (Kerfoot 2018): strided convolutions, 2 residual units a level.
 
-    Its finest skip is at half the resolution, which makes it several times faster than a V-Net of the same width.
+    Little of it runs at full resolution (the finest skip is at half of it), which makes it faster than a
+    V-Net of the same width. The full-resolution feature has as many channels as there are classes, at least 8.
     """
 
     def __init__(
@@ -41,17 +42,18 @@ class MonaiUNet(SegmentationNetwork):
         from monai.networks.nets import UNet
 
         channels = [filters * 2**level for level in range(len(strides) + 1)]
+        feature_channels = max(8, out_channels)
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
-            # MONAI halves the channels one level late: the level above the finest has the finest's width.
-            level_channels=[*channels[-3::-1], filters],
+            # A block of MONAI's decoder ends in the width of the next finer level.
+            level_channels=[*channels[: len(strides) - 1][::-1], feature_channels],
             strides=strides,
         )
         block = UNet(
             spatial_dims=3,
             in_channels=in_channels,
-            out_channels=filters,
+            out_channels=feature_channels,
             channels=channels,
             strides=strides,
             num_res_units=2,
@@ -81,7 +83,7 @@ class MonaiUNet(SegmentationNetwork):
 
 
 class MonaiDynUNet(SegmentationNetwork):
-    """MONAI's DynUNet, the plain U-Net of nnU-Net (Isensee 2021): at most 320 channels, instance normalisation."""
+    """MONAI's DynUNet, the plain U-Net of nnU-Net (Isensee 2021): at most 320 channels."""
 
     def __init__(
         self,

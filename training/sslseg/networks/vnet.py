@@ -28,7 +28,7 @@ def _convolution_count(level: int) -> int:
 
 
 class VNetDecoder(nn.Module):
-    """Transposed convolutions, additive skips, 3, 3, 2, 1 convolutions; dropout after the bottleneck and at the end."""
+    """Transposed convolutions, additive skips and 3, 3, 2, 1 convolutions, between two dropout layers."""
 
     def __init__(
         self, *, channels: Sequence[int], strides: Sequence[Stride], norm: Normalisation, dropout: float
@@ -55,10 +55,9 @@ class VNetDecoder(nn.Module):
 
 
 class VNet(SegmentationNetwork):
-    """V-Net (Milletari 2016) as UA-MT (Yu 2019) published it: no residuals inside a stage, BatchNorm and ReLU.
+    """V-Net (Milletari 2016) as UA-MT (Yu 2019) published it: no residuals inside a stage, BatchNorm, ReLU.
 
-    9,448,866 parameters with 16 filters, 1 input and 2 classes. `strides` sets the number of levels and, through
-    factors of 1, leaves the thick axis of anisotropic volumes alone.
+    9,448,866 parameters with 16 filters, 1 input and 2 classes.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ DARK = Theme(
 
 def loss_figure(methods: Sequence[MethodResult], theme: Theme = LIGHT) -> Figure:
     """Training loss against steps, with the running mean in front of the single steps."""
-    figure, axes = _chart(theme, (6.2, 3.1))
+    figure, axes = _chart(theme, (9.6, 2.7))
     for method, color in zip(methods, _colors(theme, len(methods)), strict=True):
         steps, values = _arrays(method.loss)
         if not len(steps):
@@ -56,9 +56,9 @@ def loss_figure(methods: Sequence[MethodResult], theme: Theme = LIGHT) -> Figure
 
 def validation_figure(methods: Sequence[MethodResult], labels: Sequence[Label], theme: Theme = LIGHT) -> Figure:
     """Dice of every organ on the validation cases against steps: one small chart for each organ."""
-    columns = min(3, len(labels))
+    columns = min(6, len(labels))
     rows = -(-len(labels) // columns)
-    figure = Figure(figsize=(2.7 * columns + 0.7, 1.85 * rows + 0.55), facecolor=theme.background, layout="constrained")
+    figure = Figure(figsize=(9.6, 1.75 * rows + 0.7), facecolor=theme.background, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(labels) :]:
         axes.set_visible(False)
@@ -69,7 +69,7 @@ def validation_figure(methods: Sequence[MethodResult], labels: Sequence[Label], 
             axes.plot(steps, values, color=color, lw=1.8, marker="o", ms=2.6, label=method.name)
         axes.set_title(readable(label.name), loc="left", size=9.5, color=theme.ink, pad=5)
         axes.set_ylim(-0.02, 1.02)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
     figure.supxlabel("training steps", size=9, color=theme.faint)
     figure.supylabel("Dice", size=9, color=theme.faint)

@@ -25,6 +25,7 @@ Array = NDArray[Any]
 BACKDROP = "#0b0d11"
 INK = "#d7dce4"
 FAINT = "#8d96a5"
+EXPERT = "expert's outline"
 PIXEL = 1.0
 """mm; the outlines are computed on this grid, so that they are smooth at any voxel size."""
 
@@ -63,7 +64,8 @@ def case_figure(case: ReportCase, labels: Sequence[Label]) -> Figure:
     height = max(h for _, h in sizes)
     gap, inches = 10.0, 13.0 / (sum(w for w, _ in sizes) + 10.0 * (len(sizes) - 1))
     total = sum(w for w, _ in sizes) + gap * (len(sizes) - 1)
-    head, foot = 0.34, 0.42
+    columns = _legend_columns(case, labels)
+    head, foot = 0.38, 0.2 + 0.26 * -(-(len(labels) + 1) // columns)
     figure = Figure(figsize=(13.0, height * inches + head + foot), facecolor=BACKDROP)
     left = 0.0
     for (plane, index, heat), (w, h) in zip(planes, sizes, strict=True):
@@ -74,10 +76,10 @@ def case_figure(case: ReportCase, labels: Sequence[Label]) -> Figure:
         where = "Uncertainty" if heat else f"{plane.name}  ·  slice {index + 1} of {case.image.shape[plane.axis]}"
         middle = axes.get_position()
         y = 1 - 0.5 * head / figure.get_figheight()
-        figure.text((middle.x0 + middle.x1) / 2, y, where, color=FAINT, size=9.5, ha="center", va="center")
-    _draw_legend(figure, case, labels)
+        figure.text((middle.x0 + middle.x1) / 2, y, where, color=FAINT, size=11, ha="center", va="center")
+    _draw_legend(figure, case, labels, columns)
     if case.uncertainty is not None:
-        _draw_scale(figure, figure.axes[-1], foot)
+        _draw_scale(figure, figure.axes[-1])
     return figure
 
 
@@ -195,7 +197,7 @@ def _draw_plane(
     places = ((0.012, 0.5, "left", "center"), (0.988, 0.5, "right", "center"), (0.5, 0.985, "center", "top"),
               (0.5, 0.015, "center", "bottom"))  # fmt: skip
     for letter, (x, y, ha, va) in zip(plane.letters, places, strict=True):
-        axes.text(x, y, letter, transform=axes.transAxes, color=INK, size=9, weight="bold", ha=ha, va=va,
+        axes.text(x, y, letter, transform=axes.transAxes, color=INK, size=10.5, weight="bold", ha=ha, va=va,
                   path_effects=[withStroke(linewidth=2.5, foreground=BACKDROP)])  # fmt: skip
 
 
@@ -214,32 +216,37 @@ def _contour(mask: Array, extent: tuple[float, float, float, float]) -> tuple[Ar
     return columns, rows, np.clip(smooth, 0, 1)
 
 
-def _draw_legend(figure: Figure, case: ReportCase, labels: Sequence[Label]) -> None:
-    colors = [tuple(channel / 255 for channel in label.color) for label in labels]
-    handles: list[Any] = [
-        Patch(facecolor=(*color, 0.45), edgecolor=color, linewidth=1.2, label=readable(label.name))
-        for color, label in zip(colors, labels, strict=True)
-    ]
+def _legend_columns(case: ReportCase, labels: Sequence[Label]) -> int:
+    """As many columns as fit beside the scale of the uncertainty."""
+    longest = max(len(EXPERT), *(len(label.name) for label in labels))
+    width = 9.4 if case.uncertainty is not None else 12.8
+    return max(1, min(len(labels) + 1, int(width / (0.5 + 0.068 * longest))))
+
+
+def _draw_legend(figure: Figure, case: ReportCase, labels: Sequence[Label], columns: int) -> None:
+    handles: list[Any] = []
+    for label in labels:
+        color = tuple(channel / 255 for channel in label.color)
+        handles.append(Patch(facecolor=(*color, 0.45), edgecolor=color, linewidth=1.2, label=readable(label.name)))
     if case.reference is not None:
-        handles.append(Line2D([], [], color="white", lw=1.1, ls=(0, (3, 2.2)), label="expert's outline"))
-    share = 0.7 if case.uncertainty is not None else 1.0
+        handles.append(Line2D([], [], color="white", lw=1.1, ls=(0, (3, 2.2)), label=EXPERT))
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=len(handles), frameon=False,
-        fontsize=9, labelcolor=INK, handlelength=1.3, handleheight=0.9, columnspacing=1.5 * share, borderpad=0.5,
+        handles=handles, loc="lower left", bbox_to_anchor=(0.004, 0.0), ncols=columns, frameon=False,
+        fontsize=10.5, labelcolor=INK, handlelength=1.3, handleheight=0.9, columnspacing=1.3, borderpad=0.4,
     )  # fmt: skip
 
 
-def _draw_scale(figure: Figure, axes: Axes, foot: float) -> None:
+def _draw_scale(figure: Figure, axes: Axes) -> None:
     """The colours of the uncertainty, below its panel."""
     place = axes.get_position()
     inch = 1 / figure.get_figheight()
     width = 0.44 * (place.x1 - place.x0)
     middle = (place.x0 + place.x1) / 2
-    bar = figure.add_axes((middle - width / 2, 0.45 * foot * inch, width, 0.07 * inch))
+    bar = figure.add_axes((middle - width / 2, 0.19 * inch, width, 0.07 * inch))
     bar.imshow(np.linspace(0, 1, 128)[None], aspect="auto", cmap="inferno")
     bar.set_axis_off()
-    bar.text(-0.05, 0.5, "sure", transform=bar.transAxes, color=FAINT, size=9, ha="right", va="center")
-    bar.text(1.05, 0.5, "unsure", transform=bar.transAxes, color=FAINT, size=9, ha="left", va="center")
+    bar.text(-0.05, 0.5, "sure", transform=bar.transAxes, color=FAINT, size=10.5, ha="right", va="center")
+    bar.text(1.05, 0.5, "unsure", transform=bar.transAxes, color=FAINT, size=10.5, ha="left", va="center")
 
 
 def readable(name: str) -> str:

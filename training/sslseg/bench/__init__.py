@@ -1,0 +1,1 @@
+"""Experiments that can be repeated: the accuracy of methods on a data set with few labels."""

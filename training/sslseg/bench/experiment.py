@@ -1,0 +1,121 @@
+"""One model of an experiment: train, predict the cases kept apart, evaluate. Each part that is done is not done again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sslseg.bundle.model_folder import read_record
+from sslseg.contract.cohort import Cohort, Use
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.events import EventSink, read_events
+from sslseg.contract.jobs import Job, JobState
+from sslseg.contract.settings import PredictSettings, TrainSettings
+from sslseg.evaluate.evaluation import evaluate_pairs, kept_apart
+from sslseg.evaluate.table import Evaluation
+from sslseg.jobs.runner import run_job
+
+RunJob = Callable[[Job], JobState]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found out about one model.
+
+    Attributes:
+        settings: how it was trained.
+        record: the record of the run: seconds, steps, memory, validation curve.
+        losses: total loss by step.
+        evaluation: scores of the test cases.
+    """
+
+    settings: TrainSettings
+    record: dict[str, Any]
+    losses: list[tuple[int, float]]
+    evaluation: Evaluation
+
+    @property
+    def validation(self) -> list[tuple[int, dict[str, float]]]:
+        """Dice per organ on the validation cases, by step."""
+        return [(entry["step"], entry["dice"]) for entry in self.record.get("validation", [])]
+
+
+def run_experiment(
+    cohort_folder: Path, settings: TrainSettings, run: RunJob, *, device: str = "auto", use: Use = Use.TEST
+) -> Result:
+    """Train, predict and evaluate one model; go on where an earlier call was interrupted.
+
+    Args:
+        cohort_folder: the cohort; its test cases carry labels.
+        settings: how to train; the same settings with the same model name are not trained twice.
+        run: runs a job to its end.
+        device: where to predict.
+        use: which cases to score.
+
+    Raises:
+        SSLSegError: a job failed or was cancelled, or the model was trained with other settings before.
+    """
+    cohort = Cohort.read(cohort_folder)
+    job = _job_of(cohort, settings)
+    if not (cohort.model_folder(settings.model) / "sslseg.json").exists():
+        _finish(job, run)
+    pairs = kept_apart(cohort, settings.model, use)
+    scores = cohort.folder / "results" / f"{settings.model}-{use.value}.json"
+    if not scores.exists():
+        cases = list(pairs)
+        _finish(
+            Job.create(
+                cohort.folder, PredictSettings(settings.model, cases=cases, device=device, skip_existing=True)
+            ),
+            run,
+        )
+        known = {case.id: case.annotated for case in cohort.cases}
+        organs = {label.name: label.value for label in cohort.labels}
+        evaluate_pairs(pairs, organs, known=known).write_json(scores)
+    progress = [event.fields for event in read_events(job.events_path) if event.event == "progress"]
+    return Result(
+        settings=settings,
+        record=read_record(cohort.model_folder(settings.model)),
+        losses=[(entry["step"], entry["losses"]["total"]) for entry in progress if entry.get("losses")],
+        evaluation=Evaluation.read_json(scores),
+    )
+
+
+def run_in_place(watcher: EventSink) -> RunJob:
+    """Run jobs in this process, with their events shown."""
+    return lambda job: run_job(job, watcher=watcher)
+
+
+def run_apart(job: Job) -> JobState:
+    """Run a job in a process of its own, so that its peak memory is its own."""
+    command = [sys.executable, "-m", "sslseg.cli.app", "run", str(job.folder)]
+    subprocess.run(command, check=False)
+    return job.state()
+
+
+def _job_of(cohort: Cohort, settings: TrainSettings) -> Job:
+    for job in reversed(Job.all(cohort.folder)):
+        if isinstance(job.settings, TrainSettings) and job.settings.model == settings.model:
+            if job.settings != settings:
+                raise SSLSegError(
+                    f"The model '{settings.model}' was trained with other settings before",
+                    file=job.folder / "job.json",
+                    remedy="Use another output folder.",
+                )
+            return job
+    return Job.create(cohort.folder, settings)
+
+
+def _finish(job: Job, run: RunJob) -> None:
+    state = run(job)
+    if state is JobState.FAILED:
+        message = next(e for e in reversed(read_events(job.events_path)) if e.event == "failed").fields["message"]
+        raise SSLSegError(f"A job of the experiment failed: {message}", file=job.folder)
+    if state is not JobState.FINISHED:
+        raise SSLSegError(
+            "The experiment was stopped", file=job.folder, remedy="The same command goes on from here."
+        )

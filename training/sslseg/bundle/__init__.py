@@ -1,0 +1,1 @@
+"""The model folder: what training leaves and prediction takes."""

@@ -1,0 +1,220 @@
+"""Saving and loading a model.
+
+```
+sslseg.json            plan, networks, record of the run       models/model.pt   weights, nothing else
+configs/metadata.json  inputs and outputs, for MONAI's tools   docs/README.md    what it is, how good it is
+```
+
+Loading runs nothing that a file says: the weights are read with `weights_only=True`, and the networks are built by
+name from options that `build_network` checks.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslseg.bundle.metadata import ModelRecord, bundle_metadata, readme
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.files import locked, read_json, write_json, write_text
+from sslseg.contract.strict import from_json, to_json
+from sslseg.data.plan import Plan
+from sslseg.networks import build_network
+from sslseg.networks.base import SegmentationNetwork
+
+SCHEMA = "sslseg.model"
+VERSION = 1
+FILE_NAME = "sslseg.json"
+WEIGHTS = Path("models", "model.pt")
+
+_COPY_AGAIN = "Copy the whole model folder again, or train anew."
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What rebuilds a network: `build_network(name, **options)`."""
+
+    name: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model ready to predict: networks in eval mode, whose mean softmax is the prediction."""
+
+    name: str
+    networks: list[SegmentationNetwork]
+    plan: Plan
+    record: ModelRecord
+
+
+@dataclass(frozen=True)
+class _Document:
+    """sslseg.json as it stands on disk."""
+
+    schema: str
+    version: int
+    networks: list[NetworkSpec]
+    plan: Plan
+    record: ModelRecord
+
+
+def save_model(
+    folder: str | Path, *, networks: Sequence[SegmentationNetwork], plan: Plan, record: ModelRecord
+) -> None:
+    """Write a model folder in one step; a model that is there already is replaced when the new one is complete.
+
+    Args:
+        folder: the model's own folder; its name is the model's.
+        networks: their mean softmax is the prediction.
+        plan: what they expect of an image.
+        record: how they were trained.
+
+    Raises:
+        SSLSegError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    specs = [NetworkSpec(network.spec.name, dict(network.spec.options)) for network in networks]
+    names = [spec.name for spec in specs]
+    with _replaced_folder(folder) as new:
+        write_json(new / FILE_NAME, to_json(_Document(SCHEMA, VERSION, specs, plan, record)))
+        write_json(new / "configs" / "metadata.json", bundle_metadata(folder.name, names, plan, record))
+        write_text(new / "docs" / "README.md", readme(folder.name, names, plan, record))
+        _write_weights(new / WEIGHTS, networks)
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """Read a model folder strictly.
+
+    Raises:
+        SSLSegError: a file is missing or damaged, the version or a network is unknown, or the weights do not fit.
+    """
+    folder = Path(folder)
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise SSLSegError(
+            "There is no model in this folder", file=folder, remedy="Train one with 'sslseg train', or check the path."
+        )
+    document = _read_document(path)
+    states = _read_weights(folder / WEIGHTS, len(document.networks))
+    networks = []
+    for spec, state in zip(document.networks, states, strict=True):
+        network = _rebuilt(spec, document.plan, path)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise SSLSegError(
+                f"The weights do not fit the network '{spec.name}' that the model names",
+                file=folder / WEIGHTS,
+                remedy=_COPY_AGAIN,
+            ) from error
+        networks.append(network.to(device).eval())
+    return TrainedModel(folder.resolve().name, networks, document.plan, document.record)
+
+
+def _read_document(path: Path) -> _Document:
+    data = read_json(path, remedy=_COPY_AGAIN)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise SSLSegError("The file does not describe a model", file=path, remedy="Check the path.")
+    if data.get("version") != VERSION:
+        raise SSLSegError(
+            f"The model has version {data.get('version')!r}, and this program reads version {VERSION}",
+            file=path,
+            remedy="Update the program.",
+        )
+    document = from_json(_Document, data, file=path)
+    if not document.networks:
+        raise SSLSegError("The model names no network", file=path, remedy=_COPY_AGAIN)
+    return document
+
+
+def _rebuilt(spec: NetworkSpec, plan: Plan, path: Path) -> SegmentationNetwork:
+    # Building draws initial weights; loading a model must not disturb the random numbers of a caller.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            network = build_network(spec.name, **spec.options)
+            network.check_patch(plan.patch_size)
+        except SSLSegError as error:
+            raise SSLSegError(error.what, file=path, remedy="Update the program, or train anew.") from error
+        except (TypeError, ValueError) as error:
+            raise SSLSegError(
+                f"The options of the network '{spec.name}' are not understood ({error})", file=path, remedy=_COPY_AGAIN
+            ) from error
+    if (network.in_channels, network.out_channels) != (1, plan.classes):
+        raise SSLSegError(
+            f"The network '{spec.name}' takes {network.in_channels} channels and tells {network.out_channels} classes "
+            f"apart, and the plan says 1 and {plan.classes}",
+            file=path,
+            remedy=_COPY_AGAIN,
+        )
+    return network
+
+
+def _write_weights(path: Path, networks: Sequence[SegmentationNetwork]) -> None:
+    states = [
+        {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()} for network in networks
+    ]
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        torch.save({"networks": states}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_weights(path: Path, count: int) -> list[dict[str, torch.Tensor]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise SSLSegError("The weights of the model are missing", file=path, remedy=_COPY_AGAIN) from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise SSLSegError(
+            "The file is damaged, or holds more than weights", file=path, remedy=_COPY_AGAIN
+        ) from error
+    states = content.get("networks") if isinstance(content, dict) else None
+    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+        raise SSLSegError("The file does not hold the weights of a model", file=path, remedy=_COPY_AGAIN)
+    if len(states) != count:
+        raise SSLSegError(
+            f"The file holds the weights of {len(states)} network(s), and the model names {count}",
+            file=path,
+            remedy=_COPY_AGAIN,
+        )
+    return states
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new empty folder that takes the place of `folder` when the block ends without an error."""
+    with locked(folder.parent / ".models.lock"):
+        new = Path(tempfile.mkdtemp(prefix=f".writing-{folder.name}-", dir=folder.parent))
+        old = new.with_name(new.name.replace(".writing-", ".replaced-", 1))
+        try:
+            yield new
+            new.chmod(0o777 & ~_umask())
+            if folder.exists():
+                folder.rename(old)
+            try:
+                new.rename(folder)
+            except OSError:
+                if old.exists():
+                    old.rename(folder)
+                raise
+            _sync_folder(folder.parent)
+        except OSError as error:
+            raise SSLSegError(
+                f"The model cannot be written ({error.strerror or error})",
+                file=folder,
+                remedy="Check that the folder is writable and the disk has free space.",
+            ) from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""demo and bench: the main job on phantoms, and the measurements behind the figures in the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markdown import Markdown
+from rich.markup import escape
+
+from sslseg.cli.console import EventConsole, out
+from sslseg.cli.run_commands import Device, parse_setting, parse_size
+from sslseg.contract.cohort import Use
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.settings import Preset
+
+bench = typer.Typer(no_args_is_help=True, help="Measure accuracy, with one command for each table.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(demo)
+    app.add_typer(bench, name="bench")
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Where the cohort and the report go.")] = Path("sslseg-demo"),
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Another seed makes other phantoms.")] = 0,
+) -> None:
+    """Make a cohort of torso phantoms, annotate three, train, segment the rest, and report with pictures.
+
+    Takes minutes on two processor cores. A demo that was stopped goes on where it was.
+    """
+    from sslseg.demo.demo import run_demo
+
+    with EventConsole("Demo").shown() as console:
+        report = run_demo(output, device=device, seed=seed, watcher=console)
+    out.print(f"[green]Done.[/] Open the report: {escape(str(report))}")
+
+
+@bench.command()
+def accuracy(
+    dataset: Annotated[Path, typer.Option(help="Folder with a dataset.json.")],
+    labelled: Annotated[int, typer.Option(min=1, help="How many training cases keep their labels.")],
+    output: Annotated[Path, typer.Option(help="Where everything goes; the same command resumes.")],
+    methods: Annotated[str, typer.Option(help="Names with commas between them.")] = "supervised,mean_teacher",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of every run.")] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between them.")] = "0",
+    validation: Annotated[
+        int, typer.Option(min=0, help="Labelled cases from the end of the training list to measure curves on.")
+    ] = 4,
+    score: Annotated[
+        Literal["test", "validation"], typer.Option(help="validation while settings are still being chosen.")
+    ] = "test",
+    preset: Annotated[Preset, typer.Option(help="Where the other settings come from.")] = "standard",
+    network: Annotated[str | None, typer.Option(help="The same network for every method.")] = None,
+    patch_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a training patch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-6, help="Initial learning rate.")] = None,
+    validation_every: Annotated[int | None, typer.Option(min=1, help="Steps between two validations.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.NAME=VALUE", help="A setting of one method."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train several methods on the same few labels and compare them on the test list.
+
+    sslseg bench accuracy --dataset DIR --labelled 4 --methods supervised,mean_teacher --seeds 0,1,2 --output out
+    """
+    from sslseg.bench.accuracy import AccuracySettings, bench_accuracy
+    from sslseg.bench.experiment import run_apart
+
+    method_settings: dict[str, dict[str, object]] = {}
+    for text in set_ or []:
+        name, value = parse_setting(text)
+        method, separator, name = name.partition(".")
+        if not separator:
+            raise SSLSegError(f"'{text}' names no method", remedy="Write --set METHOD.NAME=VALUE.")
+        method_settings.setdefault(method, {})[name] = value
+    overrides = {
+        "patch_size": parse_size(patch_size),
+        "learning_rate": learning_rate,
+        "validation_every": validation_every,
+    }
+    settings = AccuracySettings(
+        dataset=dataset,
+        labelled=labelled,
+        validation=validation,
+        methods=tuple(filter(None, (name.strip() for name in methods.split(",")))),
+        seeds=_numbers(seeds),
+        steps=steps,
+        preset=preset,
+        network=network,
+        device=device,
+        score=Use(score),
+        method_settings=method_settings,
+        overrides={name: value for name, value in overrides.items() if value is not None},
+    )
+    bench_accuracy(settings, output, run_apart, EventConsole("Accuracy"))
+    out.print(Markdown((output / "table.md").read_text(encoding="utf-8")))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise SSLSegError(f"'{text}' are no seeds", remedy="Write numbers such as 0,1,2.")
+    return tuple(int(part) for part in parts)
