@@ -6,13 +6,12 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
-
 from sslseg.data import augment
 from sslseg.data.augment import Augmenter
 from sslseg.data.sampling import shift_reach
 from sslseg.transforms import geometry, intensity
 from sslseg.transforms.streams import torch_stream
+from torch import Tensor
 
 PATCH = (16, 24, 24)
 MARGIN = (2, 3, 3)
@@ -29,9 +28,9 @@ def raw_batch(labelled: int = 6, unlabelled: int = 6, *, shifted: bool = False) 
         "image": (label[:, None].to(torch.int16) * 10000),
         "label": label,
         "known": torch.ones(labelled, 3, dtype=torch.bool),
-        "unlabelled": torch.randint(
-            0, 32768, (unlabelled, 1, *wide), generator=random, dtype=torch.int32
-        ).to(torch.int16),
+        "unlabelled": torch.randint(0, 32768, (unlabelled, 1, *wide), generator=random, dtype=torch.int32).to(
+            torch.int16
+        ),
     }
     if shifted:
         rows = [[0, 3, -4], [0, -5, 6], [0, 7, 7], [0, -3, -3], [0, 0, 0], [0, 5, 0]]
@@ -155,7 +154,9 @@ def test_zoom_magnifies_and_fills_the_outside() -> None:
     matrix = geometry.rotation_and_zoom(
         torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1), torch.tensor([0.5]), (1.0, 1.0, 1.0)
     )
-    shrunk = geometry.warp_label(label, geometry.sampling_grid(matrix, (8, 8, 8), (8, 8, 8), torch.device("cpu")))
+    shrunk = geometry.warp_label(
+        label, geometry.sampling_grid(matrix, (8, 8, 8), (8, 8, 8), torch.device("cpu"))
+    )
     assert (shrunk[:, 2:6, 2:6, 2:6] == 3).all() and int((shrunk == 3).sum()) == 64
     assert set(shrunk.unique().tolist()) == {3, 255}
 

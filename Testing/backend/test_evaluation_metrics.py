@@ -157,6 +157,24 @@ def test_dice_counts_all_voxels_of_a_volume_larger_than_one_chunk() -> None:
         assert overlap.both[value] == ((prediction == value) & (reference == value)).sum()
 
 
+@pytest.mark.parametrize("ignore", [None, 1, 255])
+@pytest.mark.parametrize("in_reference", [1, 2, 16, 256])
+@pytest.mark.parametrize("in_prediction", [1, 2, 3, 15, 16, 17, 256])
+def test_counts_are_right_for_few_and_for_many_values(
+    in_prediction: int, in_reference: int, ignore: int | None
+) -> None:
+    rng = np.random.default_rng(8)
+    prediction = rng.integers(0, in_prediction, (7, 8, 9)).astype(np.uint8)
+    reference = rng.integers(0, in_reference, (7, 8, 9)).astype(np.uint8)
+    overlap = count_overlap(prediction, reference, ignore=ignore)
+    kept = np.full(reference.shape, True) if ignore is None else reference != ignore
+    values = np.arange(1, 256)[:, None]
+    predicted, referenced = prediction[kept] == values, reference[kept] == values
+    assert overlap.prediction[1:].tolist() == predicted.sum(axis=1).tolist()
+    assert overlap.reference[1:].tolist() == referenced.sum(axis=1).tolist()
+    assert overlap.both[1:].tolist() == (predicted & referenced).sum(axis=1).tolist()
+
+
 def test_dice_of_a_strided_view_is_that_of_its_copy() -> None:
     rng = np.random.default_rng(7)
     prediction, reference = rng.integers(0, 3, (2, 8, 9, 10)).astype(np.uint8)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
-
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.sampling import SHIFT_LIMITS, PatchDataset, PatchSampler, PatchSource, shift_reach
+from torch.utils.data import DataLoader
 
 PATCH = (16, 16, 16)
 
@@ -23,10 +22,11 @@ class ArrayCase:
         self.image = image.astype(np.int16)
         self.label = label
         self.shape = tuple(image.shape)
-        self.has_label = label is not None
         self.known = np.array(known)
         self.foreground: Mapping[int, np.ndarray] = (
-            {} if label is None else {c: np.argwhere(label == c) for c in range(1, len(known))}
+            {}
+            if label is None
+            else {c: np.argwhere(label == c) for c in range(1, len(known)) if (label == c).any()}
         )
 
     def read(self, start: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:

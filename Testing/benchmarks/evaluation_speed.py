@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/evaluation_speed.py [--repeats 3] [--full]
 
-Every library is asked for what a table of results needs: the 95 % Hausdorff distance, the average surface distance and
-(where it has one) the surface Dice in mm of each organ, and the Dice of all organs. Libraries and this package take
+Every library is asked for what a table of results needs: the 95 % Hausdorff distance, the average surface
+distance and (where it has one) the surface Dice in mm of each organ, and the Dice of all organs. They take
 turns, and the fastest of the repeats counts. The scores must agree, or the comparison stops.
 """
 
@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -105,10 +106,10 @@ def medpy_dice(prediction: np.ndarray, reference: np.ndarray, classes: int) -> n
 
 def fastest(
     functions: dict[str, Callable[[], object]], repeats: int
-) -> tuple[dict[str, float], dict[str, object]]:
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Seconds and result of each function; the functions take turns, so a busy moment hits all of them."""
     seconds = dict.fromkeys(functions, float("inf"))
-    results: dict[str, object] = {}
+    results: dict[str, Any] = {}
     for _ in range(repeats):
         for name, function in functions.items():
             start = time.perf_counter()

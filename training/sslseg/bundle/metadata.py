@@ -29,6 +29,14 @@ def installed_versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class ValidationPoint:
+    """Dice per organ (0..1, mean over the validation cases) after `step` steps; None where undefined."""
+
+    step: int
+    dice: dict[str, float | None]
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """How a model came about: counts and settings, never the name of a case.
 
@@ -36,12 +44,15 @@ class ModelRecord:
         method: name of the training method.
         steps: optimiser steps done.
         seed: every random number followed from it.
-        annotated_cases: cases whose label was trained on.
-        unlabelled_cases: cases that were trained on without a label.
+        labelled: cases whose label was trained on.
+        unlabelled: cases that were trained on without a label.
         validation_cases: annotated cases held back to measure; none of them was trained on.
-        dice: mean Dice (0..1) over the validation cases per organ; None where it could not be measured.
+        dice: mean Dice (0..1) of the shipped weights over the validation cases per organ; None where undefined.
+        validation: how that went during training.
         seconds: wall-clock time of the training.
-        device: what it was trained on, such as "cpu".
+        seconds_per_step: of an optimiser step, without validation.
+        peak_memory_bytes: largest memory of the device; of the process where that is the CPU.
+        device: what it was trained on, such as "cpu (2 threads)".
         settings: every setting of the run.
         versions: versions of the packages.
     """
@@ -49,11 +60,14 @@ class ModelRecord:
     method: str
     steps: int
     seed: int
-    annotated_cases: int
-    unlabelled_cases: int = 0
+    labelled: int
+    unlabelled: int
     validation_cases: int = 0
     dice: dict[str, float | None] = field(default_factory=dict)
+    validation: list[ValidationPoint] = field(default_factory=list)
     seconds: float = 0.0
+    seconds_per_step: float = 0.0
+    peak_memory_bytes: int = 0
     device: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
@@ -84,8 +98,8 @@ def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRec
         "name": name,
         "task": f"Segmentation of {', '.join(organs)} in {plan.modality}",
         "description": (
-            f"{' and '.join(networks)}, trained with {record.method} on {record.annotated_cases} annotated and "
-            f"{record.unlabelled_cases} unlabelled cases; patches of {shape} voxels of {spacing} mm (z, y, x)."
+            f"{' and '.join(networks)}, trained with {record.method} on {record.labelled} annotated "
+            f"and {record.unlabelled} unlabelled cases; patches of {shape} voxels of {spacing} mm."
         ),
         "authors": "the users of SSLSegmentation who trained this model",
         "copyright": "",
@@ -125,7 +139,7 @@ def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRec
 
 
 def readme(name: str, networks: list[str], plan: Plan, record: ModelRecord) -> str:
-    """`docs/README.md`: what the model is, what it is for, how it was trained, how good it was found to be."""
+    """`docs/README.md`: what the model is, what it is for, how it was trained, how good it is."""
     return f"""# {name}
 
 Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.name for lb in plan.labels)}.
@@ -140,8 +154,8 @@ Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.n
 |---|---|
 | Method | {record.method} |
 | Network | {", ".join(networks)}{" (the mean of their probabilities)" if len(networks) > 1 else ""} |
-| Annotated cases | {record.annotated_cases} |
-| Unlabelled cases | {record.unlabelled_cases} |
+| Annotated cases | {record.labelled} |
+| Unlabelled cases | {record.unlabelled} |
 | Steps | {record.steps} |
 | Seed | {record.seed} |
 | Voxel spacing (z, y, x) | {" x ".join(f"{side:.3g}" for side in plan.spacing)} mm |
@@ -155,8 +169,8 @@ Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.n
 ## Files
 
 `sslseg.json` holds the plan, the networks and the record of the run; `models/model.pt` the weights (state
-dictionaries, read with `weights_only=True`); `configs/metadata.json` describes inputs and outputs for MONAI's tools.
-Predict with `sslseg predict`.
+dictionaries, read with `weights_only=True`); `configs/metadata.json` describes inputs and outputs for MONAI's
+tools. Predict with `sslseg predict`.
 """
 
 

@@ -5,18 +5,18 @@ sslseg.json            plan, networks, record of the run       models/model.pt  
 configs/metadata.json  inputs and outputs, for MONAI's tools   docs/README.md    what it is, how good it is
 ```
 
-Loading runs nothing that a file says: the weights are read with `weights_only=True`, and the networks are built by
-name from options that `build_network` checks.
+Loading runs nothing that a file says: the weights are read with `weights_only=True`, and the networks are
+built by name from options that `build_network` checks.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class _Document:
 def save_model(
     folder: str | Path, *, networks: Sequence[SegmentationNetwork], plan: Plan, record: ModelRecord
 ) -> None:
-    """Write a model folder in one step; a model that is there already is replaced when the new one is complete.
+    """Write a model folder in one step; an older model stays until the new one is complete.
 
     Args:
         folder: the model's own folder; its name is the model's.
@@ -96,14 +96,10 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Traine
     """Read a model folder strictly.
 
     Raises:
-        SSLSegError: a file is missing or damaged, the version or a network is unknown, or the weights do not fit.
+        SSLSegError: a file is missing or damaged, or the version, a network or the weights do not fit.
     """
     folder = Path(folder)
-    path = folder / FILE_NAME
-    if not path.exists():
-        raise SSLSegError(
-            "There is no model in this folder", file=folder, remedy="Train one with 'sslseg train', or check the path."
-        )
+    path = _description(folder)
     document = _read_document(path)
     states = _read_weights(folder / WEIGHTS, len(document.networks))
     networks = []
@@ -119,6 +115,28 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Traine
             ) from error
         networks.append(network.to(device).eval())
     return TrainedModel(folder.resolve().name, networks, document.plan, document.record)
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """How a model was trained, as JSON data with the fields of `ModelRecord`; its weights are not read.
+
+    Raises:
+        SSLSegError: there is no model, or its description is damaged or of an unknown version.
+    """
+    record = to_json(_read_document(_description(Path(folder))).record)
+    assert isinstance(record, dict)
+    return record
+
+
+def _description(folder: Path) -> Path:
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise SSLSegError(
+            "There is no model in this folder",
+            file=folder,
+            remedy="Train one with 'sslseg train', or check the path.",
+        )
+    return path
 
 
 def _read_document(path: Path) -> _Document:
@@ -147,12 +165,14 @@ def _rebuilt(spec: NetworkSpec, plan: Plan, path: Path) -> SegmentationNetwork:
             raise SSLSegError(error.what, file=path, remedy="Update the program, or train anew.") from error
         except (TypeError, ValueError) as error:
             raise SSLSegError(
-                f"The options of the network '{spec.name}' are not understood ({error})", file=path, remedy=_COPY_AGAIN
+                f"The options of the network '{spec.name}' are not understood ({error})",
+                file=path,
+                remedy=_COPY_AGAIN,
             ) from error
     if (network.in_channels, network.out_channels) != (1, plan.classes):
         raise SSLSegError(
-            f"The network '{spec.name}' takes {network.in_channels} channels and tells {network.out_channels} classes "
-            f"apart, and the plan says 1 and {plan.classes}",
+            f"The network '{spec.name}' takes {network.in_channels} channels and gives "
+            f"{network.out_channels} classes, and the plan says 1 and {plan.classes}",
             file=path,
             remedy=_COPY_AGAIN,
         )
@@ -161,7 +181,8 @@ def _rebuilt(spec: NetworkSpec, plan: Plan, path: Path) -> SegmentationNetwork:
 
 def _write_weights(path: Path, networks: Sequence[SegmentationNetwork]) -> None:
     states = [
-        {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()} for network in networks
+        {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        for network in networks
     ]
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
@@ -195,19 +216,14 @@ def _read_weights(path: Path, count: int) -> list[dict[str, torch.Tensor]]:
 def _replaced_folder(folder: Path) -> Iterator[Path]:
     """Yield a new empty folder that takes the place of `folder` when the block ends without an error."""
     with locked(folder.parent / ".models.lock"):
-        new = Path(tempfile.mkdtemp(prefix=f".writing-{folder.name}-", dir=folder.parent))
-        old = new.with_name(new.name.replace(".writing-", ".replaced-", 1))
+        mark = f"{folder.name}-{secrets.token_hex(4)}"
+        new, old = folder.with_name(f".writing-{mark}"), folder.with_name(f".replaced-{mark}")
         try:
+            new.mkdir()
             yield new
-            new.chmod(0o777 & ~_umask())
             if folder.exists():
                 folder.rename(old)
-            try:
-                new.rename(folder)
-            except OSError:
-                if old.exists():
-                    old.rename(folder)
-                raise
+            new.rename(folder)
             _sync_folder(folder.parent)
         except OSError as error:
             raise SSLSegError(
@@ -216,5 +232,17 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
                 remedy="Check that the folder is writable and the disk has free space.",
             ) from error
         finally:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
             shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming survive a crash of the machine, where the system lets folders be synchronised."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -23,8 +23,9 @@ def body_box(
 ) -> Box:
     """The box around the patient with a margin of 10 mm.
 
-    A plane belongs to the body when a thousandth of its voxels is above air (CT: -500 HU; MR: `mr_background`), so
-    that specks of noise do not count. The whole volume is returned where the box would be implausibly small.
+    A plane belongs to the body when a thousandth of its voxels is above air, so that specks of noise do not
+    count. Air ends at -500 HU in CT and at `mr_background` in MR. The whole volume is returned where the box
+    would be implausibly small.
 
     Args:
         volume: (D, H, W) intensities.

@@ -1,4 +1,4 @@
-"""The cache of a cohort: everything in it is named by the content it was made from and can be deleted at any time."""
+"""The cache of a cohort: each entry is named by what it was made from and may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEADERS = {".mhd", ".nhdr", ".hdr", ".img"}
 
 
 class ContentKeys:
-    """Names of cache entries: SHA-256 of the files of a case, its annotation state, and what was done with them.
+    """Names of cache entries: SHA-256 of the files of a case, its annotation state, and what was made of it.
 
     A file is read once; its hash is remembered by path, size and time of change in `hashes.json`.
 
@@ -54,7 +54,8 @@ class ContentKeys:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._changed:
-            write_json(self._path, dict(sorted(self._hashes.items())))
+            with contextlib.suppress(SSLSegError):
+                write_json(self._path, dict(sorted(self._hashes.items())))
 
     def of(self, case: Case, *parts: Any) -> str:
         """Key of `case` with its annotation state, the values of the labels, and `parts` (plain JSON data).
@@ -109,7 +110,7 @@ class ContentKeys:
 def new_entry(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends without an error.
 
-    What was at `path` is replaced. Several processes may build the same entry: the last one stays.
+    Several processes may build the same entry: what the first one made stays.
 
     Raises:
         SSLSegError: the cache cannot be written to or the disk is full.
@@ -121,11 +122,8 @@ def new_entry(path: Path) -> Iterator[Path]:
         raise _unwritable(path.parent, error) from error
     try:
         yield temporary
-        if path.exists():
-            # A rename replaces no folder that holds files; move the old one aside first.
-            path.rename(temporary / "replaced")
-            shutil.rmtree(temporary / "replaced")
-        temporary.rename(path)
+        if not path.exists():
+            temporary.rename(path)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
     finally:
@@ -145,7 +143,7 @@ def tidy(folder: Path) -> None:
 def in_parallel(
     function: Callable[[T], R], items: Sequence[T], progress: Callable[[int, int], None] | None = None
 ) -> list[R]:
-    """`function` of every item, in order, on as many threads as there are cores (at most four, to bound memory).
+    """`function` of every item, in order, on as many threads as there are cores, but four to bound memory.
 
     The first error ends it; items that have not begun are then dropped.
     """

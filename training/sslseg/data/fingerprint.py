@@ -47,8 +47,8 @@ class Fingerprint:
         spacing: median, mm.
         fine_spacing: 10th percentile, mm.
         extent: median size of the body box, mm.
-        intensity: 0.5th, 50th and 99.5th percentile of the organs, each organ and case weighing the same; of the
-            body where nothing is annotated.
+        intensity: 0.5th, 50th and 99.5th percentile of the organs, each organ and case weighing the same; of
+            the body where nothing is annotated.
         organs: sizes in the order of the labels.
     """
 

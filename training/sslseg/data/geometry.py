@@ -86,8 +86,8 @@ class Geometry:
 def orthonormal(direction: tuple[float, ...], tolerance: float = 1e-3) -> tuple[float, ...] | None:
     """The rotation (or reflection) nearest to `direction`, or None if the axes are sheared or undefined.
 
-    Headers in single precision are off by up to about 1e-4. ITK's writers would silently turn the axes of such
-    an image, and the label map written for it would no longer lie on it. Polar decomposition, Higham 1986.
+    Headers in single precision are off by up to about 1e-4. ITK's writers would silently turn the axes of
+    such an image, and a label map written for it would no longer lie on it. Polar decomposition, Higham 1986.
     """
     matrix = np.reshape(direction, (3, 3))
     if not np.isfinite(matrix).all():

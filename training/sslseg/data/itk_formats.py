@@ -134,15 +134,19 @@ def _check_nrrd_fields(header: dict[str, Any], path: Path) -> None:
         raise SSLSegError(
             f"The header has the invalid 'byte skip: {_byte_skip(header)}'", file=path, remedy=_CONVERT
         )
+    _nrrd_data_file(header, path)
+
+
+def _nrrd_data_file(header: dict[str, Any], path: Path) -> Path:
+    name = header.get("data file", header.get("datafile"))
+    return path if name is None else _data_file(path, str(name))
 
 
 def _check_nrrd_length(path: Path) -> str:
     """Compare the length of the voxel data with the header; returns the encoding."""
     header, before = read_nrrd_header(path)
-    data, start = path, before
-    name = header.get("data file", header.get("datafile"))
-    if name is not None:
-        data, start = _data_file(path, str(name)), 0
+    data = _nrrd_data_file(header, path)
+    start = before if data == path else 0
     encoding = str(header["encoding"]).lower()
     skip = _byte_skip(header)
     expected = math.prod(int(n) for n in header["sizes"]) * _NRRD_BYTES[header["type"]]

@@ -24,71 +24,24 @@ from sslseg.data.volume_checks import check_layout, checked_geometry
 
 AGAIN = "Copy or convert the file again from its source."
 
-_FORMS = ("qform_code", "sform_code", "quaternion", "offset", "sform")
+_NAMES = [
+    "sizeof_hdr", "magic", "datatype", "dim", "pixdim", "vox_offset", "slope", "intercept",
+    "qform_code", "sform_code", "quaternion", "offset", "sform", "units",
+]  # fmt: skip
+_NIFTI1_TYPES = ["i4", "S4", "i2", "8i2", "8f4", "f4", "f4", "f4", "i2", "i2", "3f4", "3f4", "(3,4)f4", "u1"]
+_NIFTI2_TYPES = ["i4", "S8", "i2", "8i8", "8f8", "i8", "f8", "f8", "i4", "i4", "3f8", "3f8", "(3,4)f8", "i4"]
 _NIFTI1 = np.dtype(
     {
-        "names": [
-            "sizeof_hdr",
-            "dim",
-            "datatype",
-            "pixdim",
-            "vox_offset",
-            "slope",
-            "intercept",
-            "units",
-            *_FORMS,
-        ]
-        + ["magic"],
-        "formats": [
-            "i4",
-            "8i2",
-            "i2",
-            "8f4",
-            "f4",
-            "f4",
-            "f4",
-            "u1",
-            "i2",
-            "i2",
-            "3f4",
-            "3f4",
-            "(3,4)f4",
-            "S4",
-        ],
-        "offsets": [0, 40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
+        "names": _NAMES,
+        "formats": _NIFTI1_TYPES,
+        "offsets": [0, 344, 70, 40, 76, 108, 112, 116, 252, 254, 256, 268, 280, 123],
         "itemsize": 348,
     }
 )
 _NIFTI2 = np.dtype(
     {
-        "names": [
-            "sizeof_hdr",
-            "magic",
-            "datatype",
-            "dim",
-            "pixdim",
-            "vox_offset",
-            "slope",
-            "intercept",
-            *_FORMS,
-        ]
-        + ["units"],
-        "formats": [
-            "i4",
-            "S8",
-            "i2",
-            "8i8",
-            "8f8",
-            "i8",
-            "f8",
-            "f8",
-            "i4",
-            "i4",
-            "3f8",
-            "3f8",
-            "(3,4)f8",
-            "i4",
-        ],
+        "names": _NAMES,
+        "formats": _NIFTI2_TYPES,
         "offsets": [0, 4, 12, 16, 104, 168, 176, 184, 344, 348, 352, 376, 400, 500],
         "itemsize": 540,
     }
@@ -236,8 +189,10 @@ def _parse(start: bytes, path: Path) -> NiftiHeader:
     if not first_voxel < 2**40:
         raise SSLSegError("The header does not say where the voxels begin", file=path, remedy=AGAIN)
     slope, intercept = float(fields["slope"]), float(fields["intercept"])
-    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+    if slope == 0 or not math.isfinite(slope):
         slope, intercept = 1.0, 0.0  # the standard's way of saying "not scaled"
+    elif not math.isfinite(intercept):
+        intercept = 0.0
     return NiftiHeader(
         geometry=checked_geometry(_geometry(fields, (sizes[0], sizes[1], sizes[2]), path), path),
         dtype=np.dtype(_TYPES[code]).newbyteorder("=" if fields.dtype["datatype"].isnative else "S"),
@@ -276,7 +231,8 @@ def _geometry(fields: np.void, size: tuple[int, int, int], path: Path) -> Geomet
     if has_sform and (not has_qform or (straight and (in_scanner or np.allclose(sform, qform, atol=1e-4)))):
         matrix = sform
         lengths = np.linalg.norm(sform[:3, :3], axis=0)
-        if straight and (np.abs(lengths - spacing) > 0.01 * lengths).any():
+        nearly_straight = orthonormal(Geometry.from_matrix(size, sform).direction) is not None
+        if nearly_straight and (np.abs(lengths - spacing) > 0.01 * lengths).any():
             raise SSLSegError(
                 f"The header contradicts itself: voxels of {spacing.round(4).tolist()} mm by its pixdim, "
                 f"of {lengths.round(4).tolist()} mm by its sform",

@@ -55,8 +55,8 @@ def prepare_label(
 ) -> npt.NDArray[np.uint8]:
     """Class indices (D, H, W) on the working grid, by nearest neighbour; 255 where nobody knows.
 
-    Unknown are voxels of value 255, voxels drawn as an organ that the case does not list as annotated, and, where
-    only some slices were annotated, all others. An annotated slice never falls between two working slices.
+    Unknown are voxels of value 255, voxels drawn as an organ that the case does not list as annotated, and,
+    where only some slices were annotated, all others. An annotated slice is never skipped.
 
     Args:
         label: uint8 with declared values only (as `read_label_map` gives), on the grid of the scan.
@@ -116,7 +116,7 @@ def _resampled(image: sitk.Image, grid: WorkingGrid) -> npt.NDArray[np.float32]:
 
 
 def _nearest(axis_map: AxisMap, side: int, wanted: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
-    """Voxel of the scan for each of `side` working voxels; a `wanted` one if its centre lies in the working voxel."""
+    """Voxel of the scan for each of `side` working voxels; a `wanted` one where its centre lies inside."""
     exact = axis_map.original(np.arange(side))
     # Half a thousandth aside, so that a tie does not hang on the last bit.
     nearest = np.clip(np.rint(exact + 5e-4).astype(np.int64), axis_map.start, axis_map.stop - 1)

@@ -30,18 +30,19 @@ _TRIES = 4
 
 
 class PatchSource(Protocol):
-    """A preprocessed case, as the patch store gives it; axes are (z, y, x).
+    """A preprocessed case, as the patch store gives it; axes are (z, y, x)."""
 
-    Attributes:
-        known: `(C,)` bool, which classes were annotated.
-        foreground: up to some thousand voxel coordinates `(n, 3)` of each class.
-    """
+    @property
+    def id(self) -> str: ...
+    @property
+    def shape(self) -> Size: ...
+    @property
+    def known(self) -> np.ndarray:
+        """`(C,)` bool, which classes were annotated."""
 
-    id: str
-    shape: Size
-    has_label: bool
-    known: np.ndarray
-    foreground: Mapping[int, np.ndarray]
+    @property
+    def foreground(self) -> Mapping[int, np.ndarray]:
+        """Voxel coordinates `(n, 3)` of each organ class that occurs."""
 
     def read(self, start: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """Image (int16) and label (uint8) of a box, which may reach outside: image 0, label 255 there."""
@@ -140,7 +141,7 @@ class PatchSampler:
 
     def _labelled_patch(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         case = self.labelled[random.integers(len(self.labelled))]
-        classes = [c for c, points in case.foreground.items() if c > 0 and len(points) and case.known[c]]
+        classes = [index for index in case.foreground if case.known[index]]
         if classes and random.random() < FOREGROUND_PROBABILITY:
             points = case.foreground[classes[random.integers(len(classes))]]
             start = self._start_around(points[random.integers(len(points))], case.shape, random)

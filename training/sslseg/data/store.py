@@ -1,13 +1,14 @@
 """Preprocessed volumes on disk, read patch by patch.
 
-A volume lies in blocks of 16^3 voxels, each contiguous, so that a patch reads little more than its own bytes. Reads
-are plain file reads, not memory maps: resident memory stays flat however many cases there are, and a file that
-vanishes or shrinks is an error instead of a crash. Reading needs numpy alone.
+A volume lies in blocks of 16^3 voxels, each contiguous, so that a patch reads little more than its own bytes.
+Reads are plain file reads, not memory maps: resident memory stays flat however many cases there are, and a
+file that vanishes or shrinks is an error instead of a crash. Reading needs numpy alone.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class StoredCase:
         """The patch of `size` voxels from `start` (z, y, x), which may reach outside the volume.
 
         Returns:
-            image (D, H, W) int16, 0 outside; label (D, H, W) class indices, 255 outside, or None without label.
+            image (D, H, W) int16, 0 outside; label (D, H, W) class indices, 255 outside; None without label.
 
         Raises:
             SSLSegError: the entry was deleted or damaged meanwhile.
@@ -145,6 +146,7 @@ def open_store(
             entry = folder / keys.of(case, "volume", *recipe)
             manifest = _valid_manifest(entry)
             if manifest is None:
+                shutil.rmtree(entry, ignore_errors=True)
                 manifest = _build(entry, cohort, plan, case)
             return _stored(case, entry, manifest, plan)
 

@@ -131,7 +131,8 @@ def checked_label_map(image: sitk.Image, allowed: Collection[int] | None, path: 
             file=path,
             remedy="Is this an image instead of a label map? Organ values lie between 1 and 254.",
         )
-    labels = sitk.Cast(image, sitk.sitkUInt8 if high <= 255 else sitk.sitkUInt16)
+    pixel_id = sitk.sitkUInt8 if high <= 255 else sitk.sitkUInt16
+    labels = image if image.GetPixelID() == pixel_id else sitk.Cast(image, pixel_id)
     if allowed is not None:
         unknown = sorted(label_values(labels) - {*allowed, BACKGROUND, IGNORE})
         if unknown:
@@ -147,11 +148,14 @@ def checked_label_map(image: sitk.Image, allowed: Collection[int] | None, path: 
 
 def label_values(labels: sitk.Image) -> set[int]:
     """The values that occur in a label map of type uint8 or uint16, background included."""
-    counts = np.zeros(65536, dtype=np.int64)
-    for plane in sitk.GetArrayViewFromImage(labels):
-        present = np.bincount(plane.ravel())
-        counts[: len(present)] += present
-    return {int(value) for value in np.flatnonzero(counts)}
+    voxels = sitk.GetArrayViewFromImage(labels)
+    if voxels.dtype != np.uint8:
+        return {int(value) for value in np.unique(voxels)}
+    found = b""
+    for plane in voxels:
+        # Deleting the bytes seen so far leaves next to nothing: four times as fast as counting.
+        found += bytes(set(plane.tobytes().translate(None, found)))
+    return set(found)
 
 
 def _finite_range(voxels: npt.NDArray[np.floating], path: Path) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The one reader and the one writer of volumes and label maps.
 
-Everything that comes out is a three-dimensional SimpleITK image with straight axes in LPS coordinates, checked
-as `volume_checks` says; everything else is refused with a sentence that names the file and the remedy.
+What comes out is a three-dimensional SimpleITK image with straight axes in LPS coordinates, checked as
+`volume_checks` says; everything else is refused with a sentence that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -215,4 +215,8 @@ def _read(path: Path, series_uid: str | None) -> sitk.Image:
     suffix = _readable_suffix(path)
     if suffix in _NIFTI_SUFFIXES:
         return read_nifti(path)
-    return read_with_itk(path) if suffix else dicom.read_series(path, series_uid)
+    image = read_with_itk(path) if suffix else dicom.read_series(path, series_uid)
+    # Headers may name the patient, and ITK would copy their fields into every file written from this image.
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image

@@ -1,7 +1,7 @@
 """How the grid of a scan and the plan's grid map onto each other.
 
-The working grid has the axes of the scan, put in the order and sense of the patient (array axes z to the head, y to
-the back, x to the left), so an oblique scan keeps its own axes and the mapping is one straight line per axis.
+The working grid has the axes of the scan, put in the order and sense of the patient (array axes z to the
+head, y to the back, x to the left), so an oblique scan keeps its own axes and the mapping is a line per axis.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class WorkingGrid:
 
 
 def canonical_axes(geometry: Geometry) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """For each of the patient's axes z, y, x: the array axis of the scan that runs along it, and its sense (1 or -1)."""
+    """For the patient's axes z, y, x: the array axis of the scan along it, and its sense (1 or -1)."""
     letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction)
     found = {
         _AXIS_OF_LETTER[letter]: (2 - i, 1 if letter in "LPS" else -1) for i, letter in enumerate(letters)

@@ -1,8 +1,8 @@
 """The standard patient of the phantoms: organs as closed formulas in millimetres.
 
-The voxels of a case are carried into the standard patient by a random pose, a random size and a smooth elastic warp,
-so that the anatomy deforms as a whole, as it does between people; on top of that every organ moves, turns and grows
-a little on its own.
+The voxels of a case are carried into the standard patient by a random pose, a random size and a smooth
+elastic warp, so that the anatomy deforms as a whole, as it does between people; on top of that every organ
+moves, turns and grows a little on its own.
 """
 
 from __future__ import annotations
@@ -85,18 +85,18 @@ class Patient:
         bases = [_spline_basis(n, n * step / width) for n, step in zip(self.grid, self.spacing, strict=True)]
         field = self.random.standard_normal([basis.shape[1] for basis in bases]).astype(np.float32)
         for basis in bases:
-            # Contracts the first axis and appends the result as the last: after three turns the order is z, y, x.
+            # The first axis is contracted and comes back as the last: after three turns the order is z, y, x.
             field = np.einsum("abc,na->bcn", field, basis)
         return (field - field.mean()) / field.std()
 
     def ellipsoid(
         self,
-        centre: Sequence[float],
-        radii: Sequence[float],
+        centre: ArrayLike,
+        radii: ArrayLike,
         *,
         jitter: float = 4.0,
         vary: float = 0.05,
-        tilt: Sequence[float] = (0.0, 0.0, 0.0),
+        tilt: ArrayLike = (0.0, 0.0, 0.0),
         wobble: float = 0.1,
     ) -> Field:
         """A field that is 1 on the surface of an ellipsoid and less inside.
@@ -117,11 +117,13 @@ class Patient:
             square += (a * dx + b * dy + c * dz) ** 2
         return np.sqrt(square)
 
-    def tube(self, along: str, curve: Curve, radius: float, *, jitter: float = 4.0, flat: float = 1.0) -> Field:
-        """A field that is < 1 within a tube through points (position along the axis, then on the two others).
+    def tube(
+        self, along: str, curve: Curve, radius: float, *, jitter: float = 4.0, flat: float = 1.0
+    ) -> Field:
+        """A field that is < 1 within a tube of `radius` mm through the points of `curve`.
 
-        The two other axes are x, y of a tube along z, and y, z of a tube along x. `flat` > 1 widens the tube along
-        the first of them.
+        A point is (z, x, y) of a tube along z and (x, y, z) of a tube along x. `flat` > 1 widens the tube
+        along the second of the three.
         """
         a, b, c = {"z": (self.z, self.x, self.y), "x": (self.x, self.y, self.z)}[along]
         knots, first, second = np.asarray(curve, np.float64).T
@@ -191,7 +193,13 @@ def _paint_chest(patient: Patient) -> None:
     # Ribs run down from the spine to the front; the costal margin leaves the belly free.
     level = z + 46 * angle - 0.5 * np.float32(random.uniform(0, 28))
     offset = np.mod(level, np.float32(28)) - 14
-    ribs = in_wall & (np.abs(offset) < 5) & (angle > 0.35) & (angle < 2.75) & (z > 28 * (angle - 1.6) ** 2 * 2 - 30)
+    ribs = (
+        in_wall
+        & (np.abs(offset) < 5)
+        & (angle > 0.35)
+        & (angle < 2.75)
+        & (z > 28 * (angle - 1.6) ** 2 * 2 - 30)
+    )
     patient.paint(ribs, "bone", offset=120)
 
 
@@ -246,7 +254,9 @@ def _paint_stomach_and_pancreas(patient: Patient) -> None:
 
 def paint_organs(patient: Patient) -> dict[str, Mask]:
     """The organs of interest; where two of them meet, the later one covers the earlier."""
-    vena_cava = patient.tube("z", [(-190, -20, 26), (-60, -22, 24), (60, -24, 18), (140, -20, 4)], 10.5, flat=1.2)
+    vena_cava = patient.tube(
+        "z", [(-190, -20, 26), (-60, -22, 24), (60, -24, 18), (140, -20, 4)], 10.5, flat=1.2
+    )
     patient.paint((vena_cava < 1) & (patient.inside < 1), "vena_cava")
     right, left = _Kidney(patient, side=-1), _Kidney(patient, side=1)
     patient.room &= ~(right.capsule | left.capsule)
@@ -297,7 +307,7 @@ class _Kidney:
         still = {"jitter": 0.0, "vary": 0.0, "wobble": 0.0}
         self.body = patient.ellipsoid(middle, radii, tilt=tilt, **still)
         self.capsule = patient.ellipsoid(middle, radii + 5, tilt=tilt, **still) < 1
-        self.hilum = patient.ellipsoid(middle + (side * -22, -12, 0), (17, 13, 17), jitter=2)
+        self.hilum = patient.ellipsoid(middle + np.array((side * -22, -12, 0)), (17, 13, 17), jitter=2)
 
     def paint(self, patient: Patient) -> Mask:
         patient.paint(self.capsule & (patient.inside < 0.97), "fat")
@@ -318,7 +328,9 @@ def _paint_aorta(patient: Patient) -> Mask:
     aorta = (patient.tube("z", curve, radius, jitter=3) < 1) & (patient.z > fork)
     patient.paint(aorta, "aorta")
     for side in (-1, 1):
-        branch = patient.tube("z", [(-200, 8 + side * 52, 16), (fork, 8 + side * 7, 26)], 0.66 * radius, jitter=2)
+        branch = patient.tube(
+            "z", [(-200, 8 + side * 52, 16), (fork, 8 + side * 7, 26)], 0.66 * radius, jitter=2
+        )
         patient.paint((branch < 1) & (patient.z <= fork), "aorta")
     return aorta
 

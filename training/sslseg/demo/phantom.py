@@ -1,8 +1,8 @@
 """CT-like phantoms of the upper abdomen: a cohort to learn on that needs no patient.
 
-What makes them worth learning is what makes real scans hard: neighbours of equal density, three phases of contrast,
-organs of very different size, look-alikes that are not labelled (vena cava, iliac arteries, bowel, stomach, pancreas),
-noise and uneven brightness.
+What makes them worth learning is what makes real scans hard: neighbours of equal density, three phases of
+contrast, organs of very different size, look-alikes that are not labelled (vena cava, iliac arteries, bowel,
+stomach, pancreas), noise and uneven brightness.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from sslseg.contract.files import write_json, write_text
 from sslseg.contract.labels import Label
+from sslseg.data.volumes import write_volume
 from sslseg.demo.anatomy import Patient, paint_organs, paint_surroundings
 
 PHANTOM_LABELS: tuple[Label, ...] = (
@@ -61,8 +62,8 @@ class Phantom:
 def make_phantom(seed: int, *, index: int) -> Phantom:
     """Phantom number `index` of the cohort `seed`; the same numbers give the same phantom, bit for bit.
 
-    The phases of contrast take turns. In every fifth phantom, from number 3 on, rows run from left to right and from
-    back to front, as in many NIfTI files: software that ignores the direction swaps its kidneys.
+    The phases of contrast take turns. In every fifth phantom, from number 3 on, the first two axes run to the
+    patient's right and front, as in many NIfTI files: software that ignores the direction swaps the kidneys.
     """
     random = np.random.default_rng([seed, index])
     in_plane = round(random.uniform(3.85, 4.15), 3)
@@ -94,7 +95,7 @@ def make_phantom(seed: int, *, index: int) -> Phantom:
 def write_phantom_dataset(folder: str | Path, *, cases: int, test: int, seed: int) -> Path:
     """Write a data set of `cases` phantoms, of which the last `test` are kept for testing.
 
-    The folder gets `images/<case>.nii.gz`, `labels/<case>.nii.gz`, `train.txt`, `test.txt` and `dataset.json`.
+    The folder gets `images/<case>.nii.gz`, `labels/<case>.nii.gz`, `train.txt`, `test.txt`, `dataset.json`.
 
     Raises:
         ValueError: nothing would be left for training.
@@ -102,8 +103,6 @@ def write_phantom_dataset(folder: str | Path, *, cases: int, test: int, seed: in
     """
     if not 0 <= test < cases:
         raise ValueError(f"{test} of {cases} cases cannot be kept for testing")
-    from sslseg.data.volumes import write_volume
-
     folder = Path(folder)
     names = [f"phantom_{index + 1:03d}" for index in range(cases)]
     for index, name in enumerate(names):

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import BACKGROUND, IGNORE
-from sslseg.evaluate.overlap import as_labels, count_overlap
+from sslseg.evaluate.overlap import LABEL_VALUES, as_labels, count_overlap
 from sslseg.evaluate.surface import Definition, SurfacePair, bounding_box
 from sslseg.evaluate.table import METRICS, CaseOrganScore, Evaluation, check_definition
 
@@ -188,6 +188,7 @@ def evaluate_folders(
     """Score a folder of predicted label maps against a folder of reference label maps.
 
     Files belong together when their names are equal without the suffix (`case_1.nii.gz` and `case_1.nrrd`).
+    Folders within the two are not looked into.
 
     Args:
         reference: folder of reference label maps, one for each case.
@@ -267,6 +268,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise SSLSegError("The folder does not exist", file=folder, remedy="Give an existing folder.")
     files: dict[str, Path] = {}
     for path in find_volumes(folder):
+        if path.parent != folder:
+            continue
         stem = volume_stem(path)
         if stem in files:
             raise SSLSegError(
@@ -292,15 +295,18 @@ def _read_pair(pair: _Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, float,
     """Reference and prediction as arrays (D, H, W) and the spacing (z, y, x) in mm."""
     import SimpleITK as sitk
 
-    from sslseg.data.volumes import Geometry, read_label_map
+    from sslseg.data.geometry import Geometry
+    from sslseg.data.volumes import read_label_map
 
-    image = read_label_map(pair.reference)
+    values = range(LABEL_VALUES)
+    image = read_label_map(pair.reference, allowed=values)
     referenced = sitk.GetArrayFromImage(image)
     x, y, z = image.GetSpacing()
     if pair.prediction is None:
         return referenced, np.zeros_like(referenced), (z, y, x)
-    predicted = read_label_map(pair.prediction)
-    mismatch = Geometry.of(image).mismatch(Geometry.of(predicted))
+    predicted = read_label_map(pair.prediction, allowed=values)
+    # The formats round a grid differently; a hundredth of a voxel moves no score.
+    mismatch = Geometry.of(predicted).mismatch(Geometry.of(image), tolerance_mm=0.01 * min(x, y, z))
     if mismatch:
         raise SSLSegError(
             f"The prediction does not lie on the grid of its reference {pair.reference.name}: {mismatch}",

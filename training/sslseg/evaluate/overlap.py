@@ -11,7 +11,7 @@ from sslseg.contract.labels import IGNORE
 
 LABEL_VALUES = 256
 _CHUNK = 1 << 18
-"""Voxels counted at a time: a quarter of a million joint values of two bytes stay in the cache."""
+"""Voxels counted at a time: what belongs to a quarter of a million stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,33 @@ def count_overlap(prediction: np.ndarray, reference: np.ndarray, *, ignore: int 
     if predicted.shape != referenced.shape:
         raise ValueError(f"shapes differ: prediction {predicted.shape}, reference {referenced.shape}")
     predicted, referenced = predicted.reshape(-1), referenced.reshape(-1)
-    joint = np.zeros(LABEL_VALUES * LABEL_VALUES, np.int64)
+    rows, columns = (int(labels.max(initial=0)) + 1 for labels in (referenced, predicted))
+    count = _count_binary if rows <= 2 and columns <= 2 else _histogram
+    table = np.zeros((rows, columns), np.int64)
     for start in range(0, predicted.size, _CHUNK):
-        pair = referenced[start : start + _CHUNK].astype(np.uint16) << 8
-        pair |= predicted[start : start + _CHUNK]
-        joint += np.bincount(pair[pair != 0], minlength=joint.size)
-    table = joint.reshape(LABEL_VALUES, LABEL_VALUES)
+        table += count(predicted[start : start + _CHUNK], referenced[start : start + _CHUNK], rows, columns)
     if ignore is not None:
-        table[ignore] = 0
-    return Overlap(prediction=table.sum(axis=0), reference=table.sum(axis=1), both=table.diagonal().copy())
+        table[ignore : ignore + 1] = 0
+    counts = np.zeros((3, LABEL_VALUES), np.int64)
+    counts[0, :columns], counts[1, :rows] = table.sum(axis=0), table.sum(axis=1)
+    counts[2, : min(rows, columns)] = table.diagonal()
+    return Overlap(*counts)
+
+
+def _histogram(predicted: np.ndarray, referenced: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Voxels by value in the reference (row) and the prediction (column); background of both is 0."""
+    # `bincount` spends its time on turning each value into eight bytes, so the background is dropped first.
+    pairs = referenced * (np.uint8(columns) if rows * columns < LABEL_VALUES else np.uint16(columns))
+    pairs += predicted
+    return np.bincount(pairs[pairs != 0], minlength=rows * columns).reshape(rows, columns)
+
+
+def _count_binary(predicted: np.ndarray, referenced: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """What `_histogram` gives where there is no value but 0 and 1, in half its time."""
+    both = np.count_nonzero((predicted & referenced).view(np.bool_))
+    in_prediction = np.count_nonzero(predicted.view(np.bool_))
+    in_reference = np.count_nonzero(referenced.view(np.bool_))
+    return np.array([[0, in_prediction - both], [in_reference - both, both]])[:rows, :columns]
 
 
 def dice_per_class(

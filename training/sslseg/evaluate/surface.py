@@ -11,8 +11,11 @@ from scipy.spatial import cKDTree
 Definition = Literal["medpy", "monai"]
 
 _MARGIN = 3
+"""How far along each axis the places beside a voxel are looked at, in voxels."""
 _NEAR_OFFSETS = 30
+"""How many of those places are looked at; more pays for good predictions and costs for poor ones."""
 _THREADED_QUERY = 5000
+"""Points from which on a query of the tree repays starting threads."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class SurfacePair:
             raise ValueError(f"need two masks of one shape (D, H, W): {prediction.shape}, {reference.shape}")
         if not prediction.any() or not reference.any():
             raise ValueError("an empty mask has no surface")
-        self._prediction = _padded_surface(prediction, ignored)
-        self._reference = _padded_surface(reference, ignored)
+        self._prediction = _surface_of(prediction, ignored)
+        self._reference = _surface_of(reference, ignored)
 
     def distances(self, spacing: tuple[float, float, float]) -> SurfaceDistances:
         """Measure both directions; `spacing` (z, y, x) in mm, or (1, 1, 1) for voxels."""
@@ -130,6 +133,23 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
+@dataclass(frozen=True)
+class _Surface:
+    """Surface voxels of a mask, as a bool grid (D, H, W) framed by `_MARGIN` empty voxels, and as flat indices."""
+
+    grid: np.ndarray
+    voxels: np.ndarray
+
+    def points(self, voxels: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+        """Coordinates (N, 3) in mm of the given flat indices."""
+        return np.stack(np.unravel_index(voxels, self.grid.shape), axis=1) * spacing
+
+
+def _surface_of(mask: np.ndarray, ignored: np.ndarray | None) -> _Surface:
+    grid = _padded_surface(mask, ignored)
+    return _Surface(grid, np.flatnonzero(grid))
+
+
 def _padded_surface(mask: np.ndarray, ignored: np.ndarray | None) -> np.ndarray:
     """The voxels of `mask` with one of the six neighbours outside it, in a frame of `_MARGIN` empty voxels.
 
@@ -151,15 +171,15 @@ def _padded_surface(mask: np.ndarray, ignored: np.ndarray | None) -> np.ndarray:
     return surface
 
 
-def _nearest(surface: np.ndarray, other: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Distance of each voxel of `surface` to the nearest voxel of `other`; both framed by `_MARGIN`.
+def _nearest(surface: _Surface, other: _Surface, spacing: np.ndarray) -> np.ndarray:
+    """Distance of each voxel of `surface` to the nearest voxel of `other`, on grids of one shape.
 
     Most voxels of a usable prediction lie on the reference or a voxel beside it. Those are found by looking
     at the nearest places in order of their distance, one table look-up each; a KD-tree answers the rest.
     """
-    strides = np.array([other.shape[1] * other.shape[2], other.shape[2], 1])
-    flat = other.reshape(-1)
-    voxels = np.flatnonzero(surface)
+    strides = np.array([other.grid.shape[1] * other.grid.shape[2], other.grid.shape[2], 1])
+    flat = other.grid.reshape(-1)
+    voxels = surface.voxels
     distances = np.zeros(voxels.size)
     open_ = np.arange(voxels.size)
     offsets, lengths = _near_offsets(spacing)
@@ -170,10 +190,8 @@ def _nearest(surface: np.ndarray, other: np.ndarray, spacing: np.ndarray) -> np.
         if not voxels.size:
             return distances
     # One query of a tree does not repay balancing it.
-    tree = cKDTree(
-        np.argwhere(other) * spacing, leafsize=32, balanced_tree=False, compact_nodes=False, copy_data=False
-    )
-    points = np.stack(np.unravel_index(voxels, surface.shape), axis=1) * spacing
+    tree = cKDTree(other.points(other.voxels, spacing), leafsize=32, balanced_tree=False, compact_nodes=False)
+    points = surface.points(voxels, spacing)
     distances[open_] = tree.query(points, workers=-1 if voxels.size > _THREADED_QUERY else 1)[0]
     return distances
 

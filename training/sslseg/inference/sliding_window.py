@@ -1,13 +1,13 @@
 """Sliding window over volumes of any size, in memory that does not grow with their height.
 
-Windows run row by row along z. Their softmax outputs are added, weighted, to an accumulator as deep as one window;
-as soon as a row is done, the slices no later window touches leave as a finished slab. The weights of overlapping
-windows sum to one at every voxel, so nothing is divided afterwards:
+Windows run row by row along z. Their softmax outputs are added, weighted, to an accumulator as deep as one
+window; as soon as a row is done, the slices no later window touches leave as a finished slab. The weights of
+overlapping windows sum to one at every voxel, so nothing is divided afterwards:
 
     w_i(z) = g(z - s_i) / sum_j g(z - s_j)      and the same along y and x
 
-with g the Gaussian of nnU-Net (Isensee 2021, sigma an eighth of the side) and s_i the start of window i. The weight
-of a voxel is the product over the axes, because the windows form a grid.
+with g the Gaussian of nnU-Net (Isensee 2021, sigma an eighth of the side) and s_i the start of window i. The
+weight of a voxel is the product over the axes, because the windows form a grid.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sslseg.contract.settings import Precision
+from sslseg.data.plan import FULL_SCALE
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.devices import use_bfloat16
 from sslseg.networks.folding import fold_batch_norm
@@ -30,11 +31,8 @@ Size = tuple[int, int, int]
 Progress = Callable[[int, int], None]
 """Called with the windows done and their total. An exception it raises stops the prediction."""
 
-STORED_ONE = 32767
-"""The value of 1.0 in an int16 image: images are stored as 0..32767 for [0, 1]."""
-
 _SIGMA = 1 / 8
-# Voxels of one forward pass. Larger batches gain nothing on a CPU and cost memory; a GPU wants to be kept busy.
+# Voxels of a forward pass. Larger batches gain nothing on a CPU and cost memory; a GPU wants to be kept busy.
 _BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**23}
 
 
@@ -44,7 +42,7 @@ class Slab:
 
     Attributes:
         start: the first slice.
-        probabilities: mean softmax of the networks, `(n, C, Y, X)` float32; valid until the next slab is asked for.
+        probabilities: mean softmax, `(n, C, Y, X)` float32; valid until the next slab is asked for.
     """
 
     start: int
@@ -52,7 +50,7 @@ class Slab:
 
 
 class Ensemble:
-    """Networks made ready for prediction on a device: folded copies in eval mode; the originals stay untouched."""
+    """Networks ready for prediction on a device: folded copies in eval mode; the originals stay untouched."""
 
     def __init__(
         self, networks: Sequence[SegmentationNetwork], device: torch.device, *, bfloat16: bool
@@ -71,7 +69,7 @@ class Ensemble:
             for module in ready.modules():
                 if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                     module.to(torch.bfloat16)
-        return ready.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+        return ready.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, windows: Tensor) -> Tensor:
@@ -101,8 +99,8 @@ def sliding_window(
 
     Args:
         ensemble: the networks on their device.
-        image: `(Z, Y, X)`, int16 (0..32767 for [0, 1]) or float32 in [0, 1]. It is padded with 0 where it is smaller
-            than the window.
+        image: `(Z, Y, X)`, int16 (0..32767 for [0, 1]) or float32 in [0, 1]. It is padded with 0 where it is
+            smaller than the window.
         window: size (z, y, x) in voxels.
         overlap: share of the window by which neighbours overlap at least, 0 to 0.9.
         batch: windows of a forward pass; None chooses by their size.
@@ -164,7 +162,7 @@ def segment_patch_grid(
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """Class `(n, Y, X)` uint8 of the largest of `probabilities (n, C, Y, X)`, the first where several are equal."""
+    """Class `(n, Y, X)` uint8 of the largest of `probabilities (n, C, Y, X)`, the first among equals."""
     best = probabilities[:, 0].clone()
     classes = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
     # A running maximum over planes is several times faster than argmax across them.
@@ -181,7 +179,7 @@ def default_batch(window: Sequence[int], device: torch.device) -> int:
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
-    """Where windows start along an axis: evenly spaced, the last flush with the end, overlapping at least as told."""
+    """Where windows start along an axis: evenly spaced, the last flush with the end."""
     if length <= window:
         return [0]
     steps = math.ceil((length - window) / max(1, int(window * (1 - overlap))))
@@ -262,7 +260,7 @@ def _add_windows(accumulator: Tensor, ensemble: Ensemble, content: Tensor, parts
     if not filled:
         return
     windows = torch.stack([content[:, part.y, part.x] for part in filled])[:, None]
-    windows = windows.float() / (1 if windows.is_floating_point() else STORED_ONE)
+    windows = windows.float() / (1 if windows.is_floating_point() else FULL_SCALE)
     for part, probabilities in zip(filled, ensemble(windows), strict=True):
         target = accumulator[:, :, part.y, part.x]
         target.addcmul_(probabilities.transpose(0, 1), part.weight.to(accumulator.device)[:, None])

@@ -82,6 +82,7 @@ class Method(lightning.LightningModule):
         self, make_network: NetworkFactory, classes: int, run: RunSettings, settings: MethodSettings
     ) -> None:
         super().__init__()
+        self.make_network = make_network
         self.classes = classes
         self.run = run
         self.settings: Any = settings
@@ -116,7 +117,7 @@ class Method(lightning.LightningModule):
         terms = self.losses(batch, step)
         total = torch.stack(list(terms.values())).sum()
         self.step_losses = {name: term.detach() for name, term in terms.items()} | {"total": total.detach()}
-        if self._is_logging_step(step):
+        if step % self.run.log_every == 0:
             self.log_dict({f"loss/{name}": term for name, term in self.step_losses.items()})
         return total
 
@@ -144,7 +145,7 @@ class Method(lightning.LightningModule):
             optimizer = torch.optim.AdamW(
                 weights, lr=run.learning_rate, weight_decay=run.weight_decay, fused=_can_fuse(weights)
             )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.learning_rate_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def train(self, mode: bool = True) -> Method:
@@ -159,9 +160,6 @@ class Method(lightning.LightningModule):
             return {}
         values = torch.stack([term.float() for term in self.step_losses.values()]).tolist()
         return dict(zip(self.step_losses, values, strict=True))
-
-    def _is_logging_step(self, step: int) -> bool:
-        return step % self.run.log_every == 0
 
 
 @contextmanager

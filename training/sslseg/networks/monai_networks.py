@@ -1,7 +1,7 @@
 """MONAI's networks behind the interface of `SegmentationNetwork`.
 
-Each class builds MONAI's network, takes its blocks and walks them itself, so that the decoder levels are at
-hand and MONAI's own output layer gives way to `head`. MONAI takes seconds to import, hence the imports inside.
+Each class builds MONAI's network, takes its blocks and walks them itself: the decoder levels are at hand and
+MONAI's output layer gives way to `head`. MONAI takes seconds to import, hence the imports inside.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MonaiUNet(SegmentationNetwork):
     """MONAI's residual U-Net (Kerfoot 2018): strided convolutions, 2 residual units a level.
 
     Little of it runs at full resolution (the finest skip is at half of it), which makes it faster than a
-    V-Net of the same width. The full-resolution feature has as many channels as there are classes, at least 8.
+    V-Net of the same width. The full-resolution feature has a channel for each class and at least 8.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ BLOCKS = (3, 4, 6, 3)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3x3 convolutions and a shortcut, which is a 1x1x1 convolution where the shape changes (He 2016)."""
+    """Two 3x3x3 convolutions and a shortcut, a 1x1x1 convolution where the shape changes (He 2016)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: Stride, norm: Normalisation) -> None:
         super().__init__()

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from sslseg.contract.labels import Label
 
+MISSING = "\N{EN DASH}"
+"""Written where there is nothing to write."""
+
 Points = Sequence[tuple[float, float]]
 """(step, value) of a curve; a value that is not finite leaves a gap."""
 
@@ -27,6 +30,11 @@ class Statistic:
     @property
     def measured(self) -> bool:
         return self.count > 0 and math.isfinite(self.mean)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation; None where there is none, as over a single case."""
+        return self.std if self.count > 1 and math.isfinite(self.std) else None
 
 
 @dataclass
@@ -80,7 +88,9 @@ class ReportCase:
         others = {"prediction": self.prediction, "reference": self.reference, "uncertainty": self.uncertainty}
         for name, array in others.items():
             if array is not None and array.shape != self.image.shape:
-                raise ValueError(f"{self.case}: the {name} has {array.shape} voxels, the image {self.image.shape}")
+                raise ValueError(
+                    f"{self.case}: the {name} has {array.shape} voxels, the image {self.image.shape}"
+                )
 
     def volume_ml(self, label: Label, *, reference: bool = False) -> float | None:
         """Millilitres of an organ; None if there is no reference to measure."""

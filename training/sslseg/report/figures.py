@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from sslseg.contract.files import atomic_path
 from sslseg.contract.labels import Label
-from sslseg.report.content import MethodResult, Points
+from sslseg.report.content import MISSING, MethodResult, Points
 from sslseg.report.overlays import readable
 
 
@@ -31,10 +32,18 @@ class Theme:
 
 
 LIGHT = Theme(
-    "#ffffff", "#1b2430", "#5d6878", "#e3e7ed", ("#7d8896", "#1769aa", "#d9730d", "#2a8c6a", "#8250b4", "#b4374e")
+    "#ffffff",
+    "#1b2430",
+    "#5d6878",
+    "#e3e7ed",
+    ("#7d8896", "#1769aa", "#d9730d", "#2a8c6a", "#8250b4", "#b4374e"),
 )
 DARK = Theme(
-    "#171b22", "#e3e8ef", "#98a3b3", "#2d3440", ("#98a3b3", "#58a6e8", "#f0984a", "#54bf98", "#b08ae0", "#e5707f")
+    "#171b22",
+    "#e3e8ef",
+    "#98a3b3",
+    "#2d3440",
+    ("#98a3b3", "#58a6e8", "#f0984a", "#54bf98", "#b08ae0", "#e5707f"),
 )
 """The first series is grey: the first method is the one that the others are compared with."""
 
@@ -47,18 +56,22 @@ def loss_figure(methods: Sequence[MethodResult], theme: Theme = LIGHT) -> Figure
         if not len(steps):
             continue
         axes.plot(steps, values, color=color, lw=0.7, alpha=0.22)
-        axes.plot(steps, _running_mean(values, max(1, len(values) // 25)), color=color, lw=1.9, label=method.name)
+        axes.plot(
+            steps, _running_mean(values, max(1, len(values) // 25)), color=color, lw=1.9, label=method.name
+        )
     axes.set_ylim(bottom=0)
     _label_steps(axes, "training loss")
     _legend(axes, theme)
     return figure
 
 
-def validation_figure(methods: Sequence[MethodResult], labels: Sequence[Label], theme: Theme = LIGHT) -> Figure:
+def validation_figure(
+    methods: Sequence[MethodResult], labels: Sequence[Label], theme: Theme = LIGHT
+) -> Figure:
     """Dice of every organ on the validation cases against steps: one small chart for each organ."""
     columns = min(6, len(labels))
     rows = -(-len(labels) // columns)
-    figure = Figure(figsize=(9.6, 1.75 * rows + 0.7), facecolor=theme.background, layout="constrained")
+    figure = _figure(theme, (9.6, 1.75 * rows + 0.7))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(labels) :]:
         axes.set_visible(False)
@@ -83,33 +96,38 @@ def validation_figure(methods: Sequence[MethodResult], labels: Sequence[Label], 
 
 
 def bar_figure(methods: Sequence[MethodResult], labels: Sequence[Label], theme: Theme = LIGHT) -> Figure:
-    """Mean Dice of every organ by method; the thin line spans one standard deviation over the cases, either way."""
-    figure, axes = _chart(theme, (9.6, 3.2))
-    axes.grid(visible=False, axis="x")
+    """Mean Dice of every organ by method; the thin line spans a standard deviation of the cases each way."""
+    many = len(labels) > 8
+    figure, axes = _chart(theme, (9.6, 3.8 if many else 3.2))
     width = 0.78 / max(1, len(methods))
     for place, (method, color) in enumerate(zip(methods, _colors(theme, len(methods)), strict=True)):
         for organ, label in enumerate(labels):
             x = organ + (place - (len(methods) - 1) / 2) * width
             dice = method.summary.get(label.name, {}).get("dice")
+            name = method.name if organ == 0 else ""
             if dice is None or not dice.measured:
-                axes.text(x, 0.015, "–", color=theme.faint, ha="center", va="bottom", size=9)
+                axes.bar(x, 0, width * 0.88, color=color, label=name)
+                axes.text(x, 0.015, MISSING, color=theme.faint, ha="center", va="bottom", size=9)
                 continue
-            axes.bar(x, dice.mean, width * 0.88, color=color, label=method.name if organ == 0 else "", zorder=2)
-            if dice.count > 1:
-                low, high = max(0.0, dice.mean - dice.std), min(1.0, dice.mean + dice.std)
-                axes.plot((x, x), (low, high), color=theme.ink, lw=0.9, alpha=0.65, zorder=3)
-                top = max(high, dice.mean)
-            else:
-                top = dice.mean
-            axes.text(
-                x, top + 0.015, f"{dice.mean:.2f}", color=theme.ink, ha="center", va="bottom", size=8.5, zorder=4
-            )
-    axes.set_xticks(range(len(labels)), [readable(label.name) for label in labels], size=9.5, color=theme.ink)
+            axes.bar(x, dice.mean, width * 0.88, color=color, label=name, zorder=2)
+            spread = dice.spread or 0.0
+            low, high = max(0.0, dice.mean - spread), min(1.0, dice.mean + spread)
+            axes.plot((x, x), (low, high), color=theme.ink, lw=0.9, alpha=0.65, zorder=3)
+            if len(labels) * len(methods) <= 20:
+                number = f"{dice.mean:.2f}"
+                axes.text(
+                    x, high + 0.015, number, color=theme.ink, ha="center", va="bottom", size=8.5, zorder=4
+                )
+    names = [readable(label.name) for label in labels]
+    axes.set_xticks(range(len(labels)), names, size=9.5, color=theme.ink)
+    if many:
+        axes.tick_params(axis="x", pad=6)
+        for text in axes.get_xticklabels():
+            text.set(rotation=32, ha="right", va="center", rotation_mode="anchor")
     axes.set_xlim(-0.55, len(labels) - 0.45)
     axes.set_ylim(0, 1.12)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
     axes.set_ylabel("Dice", color=theme.faint, size=9)
-    axes.tick_params(axis="x", length=0)
     if len(methods) > 1:
         figure.legend(
             loc="outside upper right", ncols=len(methods), frameon=False, fontsize=9, labelcolor=theme.ink,
@@ -121,7 +139,7 @@ def bar_figure(methods: Sequence[MethodResult], labels: Sequence[Label], theme: 
 def dice_vs_steps_figure(
     runs: Mapping[str, Sequence[Points]], *, title: str = "", ylabel: str = "mean Dice", theme: Theme = LIGHT
 ) -> Figure:
-    """Accuracy against training steps: a line for each method's mean over its runs, a band from lowest to highest.
+    """Accuracy against training steps: every method's mean over its runs, in a band from lowest to highest.
 
     Args:
         runs: of every method, the curve of each of its seeds.
@@ -136,7 +154,7 @@ def dice_vs_steps_figure(
             continue
         values = np.stack([_at(steps, *_arrays(curve)) for curve in curves])
         counts = np.isfinite(values).sum(axis=0)
-        # Where a run has stopped early the mean would jump to that of the others; only steps of all runs are drawn.
+        # Where one run stopped early the mean would jump to that of the others: only common steps are drawn.
         whole = counts == len(curves)
         steps, values = steps[whole], values[:, whole]
         if len(curves) > 1:
@@ -181,10 +199,15 @@ def png_bytes(figure: Figure, *, dpi: int = 130) -> bytes:
 
 
 def _chart(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, facecolor=theme.background, layout="constrained")
+    figure = _figure(theme, size)
     axes = figure.subplots()
     _style(axes, theme)
     return figure, axes
+
+
+def _figure(theme: Theme, size: tuple[float, float]) -> Figure:
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=size, facecolor=theme.background, layout=layout)
 
 
 def _style(axes: Axes, theme: Theme) -> None:
@@ -240,4 +263,4 @@ def _running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float6
 
 def _short(value: float, _: int | None = None) -> str:
     """12000 as 12k."""
-    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"

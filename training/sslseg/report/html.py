@@ -1,4 +1,4 @@
-"""One HTML file that holds the whole report: pictures, styles and all; it needs nothing else to be read or printed."""
+"""One HTML file that holds the whole report, pictures and styles included; it needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from sslseg.contract.files import write_text
 from sslseg.contract.labels import Label
-from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
+from sslseg.report.content import MISSING, MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.figures import DARK, LIGHT, Theme, bar_figure, loss_figure, png_bytes, validation_figure
 from sslseg.report.overlays import BACKDROP, case_figure, readable
 
@@ -62,7 +62,9 @@ def render_report(report: ReportInput) -> str:
         overall=[_overall(method, report.labels) for method in report.methods],
         charts=_charts(report),
         dice=DICE,
-        surface=[m for m in SURFACE if any(_statistic(x, o, m) for x in report.methods for o in report.labels)],
+        surface=[
+            m for m in SURFACE if any(_statistic(x, o, m) for x in report.methods for o in report.labels)
+        ],
         statistic=_statistic,
         spread=_spread,
         counted=_counted(report),
@@ -92,7 +94,7 @@ def _statistic(method: MethodResult, label: Label, metric: Metric) -> Statistic 
 def _spread(statistic: Statistic, metric: Metric) -> str:
     """'0.873 ± 0.041'; a single case has no spread."""
     text = f"{statistic.mean:.{metric.digits}f}"
-    return f"{text} ± {statistic.std:.{metric.digits}f}" if statistic.count > 1 else text
+    return text if statistic.spread is None else f"{text} ± {statistic.spread:.{metric.digits}f}"
 
 
 def _counted(report: ReportInput) -> int | None:
@@ -103,16 +105,19 @@ def _counted(report: ReportInput) -> int | None:
 
 
 def _charts(report: ReportInput) -> dict[str, Markup]:
-    """The charts that have something to show."""
+    """The charts; an empty one has nothing to show."""
     methods, labels = report.methods, report.labels
-    charts: dict[str, Markup] = {}
+    charts = dict.fromkeys(("dice", "loss", "validation"), Markup(""))
     if any(_statistic(method, label, DICE) for method in methods for label in labels):
-        charts["dice"] = _picture(lambda t: bar_figure(methods, labels, t), "Mean Dice of every organ by method")
+        charts["dice"] = _picture(
+            lambda t: bar_figure(methods, labels, t), "Mean Dice of every organ by method"
+        )
     if any(len(method.loss) for method in methods):
         charts["loss"] = _picture(lambda t: loss_figure(methods, t), "Training loss against training steps")
     if any(len(points) for method in methods for points in method.val_dice.values()):
         charts["validation"] = _picture(
-            lambda t: validation_figure(methods, labels, t), "Dice on the validation cases against training steps"
+            lambda t: validation_figure(methods, labels, t),
+            "Dice on the validation cases against training steps",
         )
     return charts
 
@@ -120,7 +125,8 @@ def _charts(report: ReportInput) -> dict[str, Markup]:
 def _picture(draw: Callable[[Theme], Figure], text: str) -> Markup:
     """A chart in light and dark; the reader's browser chooses, and paper is light."""
     return Markup(
-        '<picture><source media="(prefers-color-scheme: dark) and (not print)" srcset="{}"><img src="{}" alt="{}"></picture>'
+        '<picture><source media="screen and (prefers-color-scheme: dark)" srcset="{}">'
+        '<img src="{}" alt="{}"></picture>'
     ).format(_data_uri(draw(DARK), 130), _data_uri(draw(LIGHT), 130), text)
 
 
@@ -153,7 +159,7 @@ def _score(case: ReportCase, label: Label) -> float | None:
 
 def _ml(value: float | None) -> str:
     if value is None:
-        return "–"
+        return MISSING
     if value == 0:
         return "none"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
@@ -162,7 +168,7 @@ def _ml(value: float | None) -> str:
 def plain(value: Any) -> str:
     """A setting or a fact as a reader would write it."""
     if value is None:
-        return "–"
+        return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

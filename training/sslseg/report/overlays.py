@@ -26,6 +26,8 @@ BACKDROP = "#0b0d11"
 INK = "#d7dce4"
 FAINT = "#8d96a5"
 EXPERT = "expert's outline"
+MARGIN = 45.0
+"""mm shown around the organs."""
 PIXEL = 1.0
 """mm; the outlines are computed on this grid, so that they are smooth at any voxel size."""
 
@@ -54,8 +56,8 @@ PLANES = (
 
 
 def case_figure(case: ReportCase, labels: Sequence[Label]) -> Figure:
-    """Three planes through the most telling slices, a map of the uncertainty if there is one, and a legend."""
-    box = _body_box(case.image)
+    """Three planes through the most telling slices, a map of the uncertainty if there is one, a legend."""
+    box = _view_box(case, labels)
     planes = [(plane, telling_slice(case, labels, plane.axis), False) for plane in PLANES]
     if case.uncertainty is not None:
         planes.append((*planes[0][:2], True))
@@ -73,7 +75,9 @@ def case_figure(case: ReportCase, labels: Sequence[Label]) -> Figure:
         axes = figure.add_axes((left / total, bottom, w / total, h * inches / figure.get_figheight()))
         left += w + gap
         _draw_plane(axes, case, labels, plane, index, box, window, heat=heat)
-        where = "Uncertainty" if heat else f"{plane.name}  ·  slice {index + 1} of {case.image.shape[plane.axis]}"
+        where = (
+            "Uncertainty" if heat else f"{plane.name}  ·  slice {index + 1} of {case.image.shape[plane.axis]}"
+        )
         middle = axes.get_position()
         y = 1 - 0.5 * head / figure.get_figheight()
         figure.text((middle.x0 + middle.x1) / 2, y, where, color=FAINT, size=11, ha="center", va="center")
@@ -97,13 +101,14 @@ def save_case_figure(case: ReportCase, labels: Sequence[Label], path: str | Path
 def telling_slice(case: ReportCase, labels: Sequence[Label], axis: int) -> int:
     """The slice across `axis` that shows as much as possible of as many organs as possible.
 
-    Every organ counts alike, by the share of its own widest section; a small organ is not outvoted by a large one.
+    Every organ counts by the share of its own widest section: a large one does not outvote a small one.
     Without any organ it is the middle slice.
     """
     score = np.zeros(case.image.shape[axis])
     other = tuple(a for a in range(3) if a != axis)
-    for volume in (case.prediction, case.reference):
-        for label in labels if volume is not None else ():
+    volumes = [volume for volume in (case.prediction, case.reference) if volume is not None]
+    for volume in volumes:
+        for label in labels:
             area = (volume == label.value).sum(axis=other)
             if area.max() > 0:
                 score += area / area.max()
@@ -121,6 +126,27 @@ def intensity_window(image: Array) -> tuple[float, float]:
     values = foreground if foreground.size else image
     low, high = (float(v) for v in np.percentile(values, (1, 99.5)))
     return (low, high) if high > low else (low, low + 1.0)
+
+
+def _view_box(case: ReportCase, labels: Sequence[Label]) -> tuple[slice, ...]:
+    """The part of the patient that is shown: the organs with a wide margin, all of it if there is none."""
+    patient = _body_box(case.image)
+    values = [label.value for label in labels]
+    organs = np.isin(case.prediction, values)
+    if case.reference is not None:
+        organs |= np.isin(case.reference, values)
+    if not organs.any():
+        return patient
+    box = []
+    for axis, (body, step) in enumerate(zip(patient, case.spacing, strict=True)):
+        used = np.flatnonzero(organs.any(axis=tuple(a for a in range(3) if a != axis)))
+        first, last = int(used[0]), int(used[-1]) + 1
+        margin = round(MARGIN / step)
+        # Organs that were found outside of the patient must not be hidden.
+        box.append(
+            slice(min(first, max(body.start, first - margin)), max(last, min(body.stop, last + margin)))
+        )
+    return tuple(box)
 
 
 def _body_box(image: Array) -> tuple[slice, ...]:
@@ -191,7 +217,9 @@ def _draw_plane(
         for label in labels:
             outline = _contour(reference == label.value, extent)
             if outline is not None:
-                axes.contour(*outline, levels=[0.5], colors=["white"], linewidths=1.0, linestyles=[(0, (3, 2.2))])
+                axes.contour(
+                    *outline, levels=[0.5], colors=["white"], linewidths=1.0, linestyles=[(0, (3, 2.2))]
+                )
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     places = ((0.012, 0.5, "left", "center"), (0.988, 0.5, "right", "center"), (0.5, 0.985, "center", "top"),
@@ -217,17 +245,23 @@ def _contour(mask: Array, extent: tuple[float, float, float, float]) -> tuple[Ar
 
 
 def _legend_columns(case: ReportCase, labels: Sequence[Label]) -> int:
-    """As many columns as fit beside the scale of the uncertainty."""
-    longest = max(len(EXPERT), *(len(label.name) for label in labels))
-    width = 9.4 if case.uncertainty is not None else 12.8
-    return max(1, min(len(labels) + 1, int(width / (0.5 + 0.068 * longest))))
+    """As many columns as fit beside the scale of the uncertainty; the legend fills one after the other."""
+    letters = [len(label.name) for label in labels] + [len(EXPERT)]
+    room = 9.6 if case.uncertainty is not None else 12.8
+    for columns in range(len(letters), 1, -1):
+        rows = -(-len(letters) // columns)
+        if sum(0.5 + 0.08 * max(letters[i : i + rows]) for i in range(0, len(letters), rows)) <= room:
+            return columns
+    return 1
 
 
 def _draw_legend(figure: Figure, case: ReportCase, labels: Sequence[Label], columns: int) -> None:
     handles: list[Any] = []
     for label in labels:
         color = tuple(channel / 255 for channel in label.color)
-        handles.append(Patch(facecolor=(*color, 0.45), edgecolor=color, linewidth=1.2, label=readable(label.name)))
+        handles.append(
+            Patch(facecolor=(*color, 0.45), edgecolor=color, linewidth=1.2, label=readable(label.name))
+        )
     if case.reference is not None:
         handles.append(Line2D([], [], color="white", lw=1.1, ls=(0, (3, 2.2)), label=EXPERT))
     figure.legend(

@@ -1,0 +1,121 @@
+"""`sslseg predict` for volumes outside any cohort."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sslseg.bundle.model_folder import load_model
+from sslseg.contract.errors import SSLSegError
+from sslseg.contract.events import EventSink
+from sslseg.contract.settings import Precision
+from sslseg.data.volumes import find_volumes, is_volume_path, volume_stem
+from sslseg.inference.predictor import VolumePredictor
+from sslseg.networks.devices import resolve_device
+from sslseg.predict.pipeline import Cancel, PredictionSummary, Scan, predict_scans
+
+
+def predict_folder(
+    model_path: str | Path,
+    input_path: str | Path,
+    output: str | Path,
+    *,
+    overlap: float = 0.5,
+    device: str = "auto",
+    precision: Precision = "auto",
+    uncertainty: bool = False,
+    skip_existing: bool = False,
+    events: EventSink | None = None,
+    cancel: Cancel = lambda: False,
+) -> PredictionSummary:
+    """Write `<stem>.nii.gz`, and `<stem>_uncertainty.nii.gz` if wanted, for a volume or for each in a folder.
+
+    Args:
+        model_path: a model folder.
+        input_path: a volume, a folder of a DICOM series, or a folder that holds such things at any depth; its
+            structure is repeated in `output`.
+        output: folder for the results.
+        overlap: share by which neighbouring windows overlap, 0 to 0.9.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: arithmetic of the convolutions.
+        uncertainty: whether to write the uncertainty map too.
+        skip_existing: leave volumes alone whose results are there.
+        events: takes progress, artifacts and warnings.
+        cancel: asked between any two forward passes.
+
+    Raises:
+        SSLSegError: the model cannot be read, there is no volume, a result would replace another or a volume,
+            or none could be predicted. A single bad volume is listed in the summary.
+    """
+    if not 0 <= overlap <= 0.9:
+        raise SSLSegError(f"The overlap {overlap} does not lie between 0 and 0.9")
+    scans = _scans(Path(input_path), Path(output), uncertainty=uncertainty)
+    sink = events or _Silence()
+    predictor = VolumePredictor(
+        load_model(model_path),
+        overlap=overlap,
+        device=resolve_device(device),
+        precision=precision,
+        warn=lambda message: sink.write("warning", message=message),
+    )
+    return predict_scans(predictor, scans, sink, cancel, skip_existing=skip_existing)
+
+
+class _Silence:
+    """Takes events and forgets them."""
+
+    def write(self, event: str, **fields: Any) -> None:
+        pass
+
+
+def _scans(source: Path, output: Path, *, uncertainty: bool) -> list[Scan]:
+    if not source.is_dir() or is_volume_path(source):
+        # A single path is taken at its word; reading says what is wrong with it.
+        volumes, root = [source], source.parent
+    else:
+        # Earlier results must not be predicted again when they lie inside the folder of the images.
+        root = source
+        volumes = [path for path in find_volumes(source) if not _lies_in(path, output, root)]
+    if not volumes:
+        raise SSLSegError(
+            "There is no volume in the folder",
+            file=source,
+            remedy="Give a folder with NIfTI, NRRD, MetaImage files or DICOM series.",
+        )
+    places = {path: output / path.parent.relative_to(root) for path in volumes}
+    targets = {path: places[path] / f"{volume_stem(path)}.nii.gz" for path in volumes}
+    repeated = [target for target, count in Counter(targets.values()).items() if count > 1]
+    if repeated:
+        same = [path for path in volumes if targets[path] == repeated[0]]
+        raise SSLSegError(
+            f"{same[0].name} and {same[1].name} would both become {repeated[0].name}",
+            file=same[0].parent,
+            remedy="Rename one of them.",
+        )
+    replaced = [path for path in volumes if targets[path].resolve() == path.resolve()]
+    if replaced:
+        raise SSLSegError(
+            "The result would replace the volume itself",
+            file=replaced[0],
+            remedy="Choose another output folder.",
+        )
+    return [
+        Scan(
+            name=path.relative_to(root).as_posix(),
+            image=path,
+            label_map=target,
+            uncertainty=target.with_name(f"{volume_stem(path)}_uncertainty.nii.gz") if uncertainty else None,
+        )
+        for path, target in targets.items()
+    ]
+
+
+def _lies_in(path: Path, output: Path, root: Path) -> bool:
+    """Whether `path` is among the results, in a folder of their own inside the folder of the volumes."""
+    inside = output.resolve()
+    return (
+        inside != root.resolve()
+        and inside.is_relative_to(root.resolve())
+        and path.resolve().is_relative_to(inside)
+    )

@@ -1,0 +1,1 @@
+"""A training run: from a cohort and settings to a model folder."""
