@@ -26,7 +26,7 @@ ALLOWED = {
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "train", "predict"},
-    "demo": {"contract", "data", "methods", "evaluate", "report", "jobs", "bundle"},
+    "demo": {"contract", "data", "methods", "evaluate", "report", "jobs", "bundle", "bench"},
     "bench": {"contract", "data", "methods", "networks", "evaluate", "report", "jobs", "bundle"},
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",

@@ -9,16 +9,22 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-
 from sslseg.contract.errors import SSLSegError
 from sslseg.methods import METHODS, build_method, method_class
-from sslseg.methods.base import Batch, Method, RunSettings, forward_together, pseudo_labelling, seed_generators
+from sslseg.methods.base import (
+    Batch,
+    Method,
+    RunSettings,
+    forward_together,
+    pseudo_labelling,
+    seed_generators,
+)
 from sslseg.methods.ema import EmaPair, make_teacher, update_teacher
 from sslseg.methods.schedules import ema_decay, poly_decay, ramp_up
 from sslseg.methods.settings import MethodSettings, describe_settings, parse_settings, setting
 from sslseg.networks.base import SegmentationNetwork
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 CLASSES = 3
 
@@ -117,9 +123,14 @@ def test_a_young_teacher_is_the_mean_of_its_students():
     values = [3.0, 5.0, 10.0]
     for step, value in enumerate(values):
         nn.init.constant_(student.weight, value)
-        update_teacher(EmaPair(student, teacher, 0.99), ema_decay(step, 0.99))
+        update_teacher(EmaPair(student, teacher, 0.99), ema_decay(step, 6000, 0.99))
     assert teacher.weight.item() == pytest.approx(sum(values) / 3)
-    assert ema_decay(100_000, 0.99) == 0.99
+    assert ema_decay(5000, 6000, 0.99) == 0.99
+
+
+def test_the_teacher_of_a_short_run_remembers_a_small_part_of_it():
+    assert ema_decay(150, 200, 0.99) == pytest.approx(1 - 1 / 6)
+    assert ema_decay(5, 10, 0.99) == 0.0
 
 
 def test_the_statistics_of_batch_normalisation_are_averaged_too():
@@ -135,7 +146,9 @@ def test_the_statistics_of_batch_normalisation_are_averaged_too():
 def test_training_updates_the_teacher_after_the_optimiser(two_networks: TwoNetworks):
     fit(two_networks, 1)
     # At step 0 the average has seen one student only, the one after the first optimiser step.
-    for ours, theirs in zip(two_networks.first.parameters(), two_networks.first_teacher.parameters(), strict=True):
+    for ours, theirs in zip(
+        two_networks.first.parameters(), two_networks.first_teacher.parameters(), strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 
@@ -173,7 +186,9 @@ def test_forward_together_gives_each_batch_its_own_output():
 
 def test_the_same_seed_gives_the_same_weights_and_the_same_run():
     def trained(seed: int) -> list[Tensor]:
-        method = TwoNetworks(lambda: TinyNetwork(dropout=0.5), CLASSES, RunSettings(steps=3, seed=seed), MethodSettings())
+        method = TwoNetworks(
+            lambda: TinyNetwork(dropout=0.5), CLASSES, RunSettings(steps=3, seed=seed), MethodSettings()
+        )
         torch.manual_seed(torch.seed())
         fit(method, 3)
         return [weight.detach() for weight in method.parameters()]
@@ -227,7 +242,11 @@ def test_settings_typed_on_a_command_line_are_read():
 
 @pytest.mark.parametrize(
     ("values", "complaint"),
-    [({"weigth": 1.0}, "weigth"), ({"weight": 3.0}, "between 0.0 and 2.0"), ({"hard": "maybe"}, "true or false")],
+    [
+        ({"weigth": 1.0}, "weigth"),
+        ({"weight": 3.0}, "between 0.0 and 2.0"),
+        ({"hard": "maybe"}, "true or false"),
+    ],
 )
 def test_a_setting_that_does_not_fit_is_named(values: dict[str, Any], complaint: str):
     with pytest.raises(SSLSegError, match=complaint):

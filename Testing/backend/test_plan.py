@@ -174,10 +174,10 @@ def test_mirrors_left_to_right_only_without_handed_organs(names: list[str], axes
 
 @pytest.fixture
 def a_cohort(tmp_path: Path) -> Cohort:
-    """Three training cases of 20 x 24 x 28 voxels (x, y, z), one of them turned, and a test case without a file."""
+    """Three training cases of 20 x 24 x 28 voxels, one of them turned, and a test case without a file."""
     cohort = Cohort.create(tmp_path, name="c", modality="CT", labels=LabelTable([LIVER]))
     for number in range(3):
-        voxels = np.full((28, 24, 20), 40, dtype=np.int16)
+        voxels = np.full((28, 24, 20), 40 + number, dtype=np.int16)
         drawn = np.zeros(voxels.shape, dtype=np.uint8)
         drawn[10:20, 5:15, 5:15] = LIVER.value
         voxels[drawn > 0] = np.linspace(100, 200, 1000)
@@ -207,7 +207,7 @@ def test_fingerprint_falls_back_on_the_body_when_nothing_is_annotated(a_cohort: 
         case.annotated = []
     fingerprint = fingerprint_cohort(a_cohort)
     assert fingerprint.annotated == 0
-    assert fingerprint.intensity[1] == 40
+    assert fingerprint.intensity[1] == 41
     assert fingerprint.organs == (OrganSize("liver", 0, 0.0),)
 
 

@@ -51,10 +51,22 @@ def slabs_of(probabilities: torch.Tensor, thickness: int = 4) -> Iterator[Slab]:
         buffer.fill_(torch.nan)
 
 
+def geometry_of(grid: WorkingGrid) -> Geometry:
+    """Where the working grid itself lies in the patient."""
+    first, columns = np.ones(4), []
+    for axis in reversed(grid.axis_maps):
+        first[2 - axis.original_axis] = axis.original(0)
+        columns.append(grid.original.matrix[:3, 2 - axis.original_axis] / axis.scale)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack(columns, axis=1)
+    matrix[:3, 3] = (grid.original.matrix @ first)[:3]
+    return Geometry.from_matrix(grid.shape[::-1], matrix)
+
+
 def resampled(channel: np.ndarray, grid: WorkingGrid) -> np.ndarray:
     """One map of the working grid on the grid of the scan by SimpleITK."""
     image = sitk.GetImageFromArray(channel)
-    grid.geometry.set_on(image)
+    geometry_of(grid).set_on(image)
     target = grid.original
     filter_ = sitk.ResampleImageFilter()
     filter_.SetSize(target.size)

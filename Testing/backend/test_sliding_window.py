@@ -102,11 +102,11 @@ def test_weights_of_overlapping_windows_sum_to_one(
     torch.testing.assert_close(found, directly(Pointwise(), image), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["gaussian"])
-def test_agrees_with_monai_where_the_windows_coincide(mode: str) -> None:
+def test_agrees_with_monai_where_the_windows_coincide() -> None:
     from monai.inferers import sliding_window_inference
 
     network, image, window = a_network().eval(), an_image(24, 32, 40), (16, 16, 16)
+    gaussian = torch.exp(-0.5 * ((torch.arange(16) - 7.5) / 2) ** 2)
     with torch.no_grad():
         expected = sliding_window_inference(
             torch.from_numpy(image)[None, None],
@@ -114,10 +114,11 @@ def test_agrees_with_monai_where_the_windows_coincide(mode: str) -> None:
             2,
             lambda x: network(x).softmax(1),
             overlap=0.5,
-            mode=mode,
+            # Given outright: MONAI's own map is cut off below, which flattens it near the faces of a window.
+            roi_weight_map=torch.einsum("z,y,x->zyx", gaussian, gaussian, gaussian),
         )
     found = whole([network], image, window)
-    torch.testing.assert_close(found, expected[0].transpose(0, 1), rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(found, expected[0].transpose(0, 1), rtol=1e-3, atol=1e-4)
 
 
 def test_one_window_is_the_network_itself() -> None:

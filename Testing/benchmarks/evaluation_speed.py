@@ -1,6 +1,6 @@
 """Time of an evaluation against MONAI and medpy, all in one run on one machine.
 
-    python Testing/benchmarks/evaluation_speed.py [--repeats 3] [--full]
+    python Testing/benchmarks/evaluation_speed.py [--repeats 3]
 
 Every library is asked for what a table of results needs: the 95 % Hausdorff distance, the average surface
 distance and (where it has one) the surface Dice in mm of each organ, and the Dice of all organs. They take
@@ -163,9 +163,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--full", action="store_true", help="add an abdominal CT of 160 x 320 x 320 with 14 organs"
-    )
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     print(f"{'':46}{'sslseg ms':>10}{'monai ms':>10}{'medpy ms':>10} {'monai':>9} {'medpy':>9}")
@@ -176,8 +173,6 @@ def main() -> None:
         ("88x144x192, 1 organ, poor", (88, 144, 192), (1.25, 0.625, 0.625), 1, 0.3),
         ("64x192x192, 5 organs, good", (64, 192, 192), (3.0, 1.0, 1.0), 5, 0.03),
     ]
-    if arguments.full:
-        scenes.append(("160x320x320, 14 organs, good", (160, 320, 320), (1.5, 0.8, 0.8), 14, 0.03))
     for each in scenes:
         compare(scene(*each), arguments.repeats)
 

@@ -35,7 +35,9 @@ def a_trained_cohort(a_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     return cohort
 
 
-def test_the_whole_loop_from_a_data_set_to_scores(a_trained_cohort: Path, sslseg: Run, tmp_path: Path) -> None:
+def test_the_whole_loop_from_a_data_set_to_scores(
+    a_trained_cohort: Path, sslseg: Run, tmp_path: Path
+) -> None:
     sslseg("predict", a_trained_cohort, "--model", "first", "--cases", "test", "--device", "cpu")
     shown = sslseg("evaluate", a_trained_cohort, "--model", "first", "--output", tmp_path / "scores.csv")
     assert "large" in shown.stdout
@@ -82,8 +84,13 @@ def test_status_is_readable_by_people_and_machines(a_trained_cohort: Path, sslse
     facts = json.loads(sslseg("status", a_trained_cohort, "--json").stdout)
     assert facts["organs"] == {"large": 1, "small": 2}
     assert facts["models"] == ["first"]
-    assert [case["annotated"] != [] for case in facts["cases"] if case["use"] == "train"] == [True] * 3 + [False] * 4
-    assert "7 CT volumes, 3 annotated, 4 unlabelled; 2 more kept apart" in sslseg("status", a_trained_cohort).stdout
+    assert [case["annotated"] != [] for case in facts["cases"] if case["use"] == "train"] == [True] * 3 + [
+        False
+    ] * 4
+    assert (
+        "7 CT volumes, 3 annotated, 4 unlabelled; 2 more kept apart"
+        in sslseg("status", a_trained_cohort).stdout
+    )
 
 
 def test_methods_are_listed_with_when_to_choose_them(sslseg: Run) -> None:
@@ -107,15 +114,23 @@ def test_a_killed_training_goes_on_and_equals_one_that_was_not(
         env=environment(),
         start_new_session=True,
     )
-    _wait_until(lambda: any(e.event == "progress" and e.fields["step"] >= 7 for e in read_events(job / "events.jsonl")))
+    _wait_until(
+        lambda: any(
+            e.event == "progress" and e.fields["step"] >= 7 for e in read_events(job / "events.jsonl")
+        )
+    )
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed/models/m").exists()
-    assert json.loads(sslseg("status", tmp_path / "killed", "--json").stdout)["jobs"][0]["state"] == "interrupted"
+    assert (
+        json.loads(sslseg("status", tmp_path / "killed", "--json").stdout)["jobs"][0]["state"]
+        == "interrupted"
+    )
 
     sslseg("train", tmp_path / "killed", "--resume")
     weights = [
-        torch.load(tmp_path / name / "models/m/models/model.pt", weights_only=True) for name in ("killed", "whole")
+        torch.load(tmp_path / name / "models/m/models/model.pt", weights_only=True)
+        for name in ("killed", "whole")
     ]
     flat = [dict(_tensors(w)) for w in weights]
     assert flat[0].keys() == flat[1].keys()
@@ -148,11 +163,17 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(a_dataset: Path, sslseg: Ru
         (("status", "{tmp}/nowhere"), "There is no cohort in this folder"),
         (("train", "{cohort}", "--method", "magic"), "magic"),
         (("train", "{cohort}", "--method", "supervised", "--network", "transformer"), "transformer"),
-        (("train", "{cohort}", "--method", "supervised", "--name", "first"), "There is a model 'first' already"),
+        (
+            ("train", "{cohort}", "--method", "supervised", "--name", "first"),
+            "There is a model 'first' already",
+        ),
         (("train", "{cohort}", "--method", "mean_teacher", "--set", "charm=1"), "charm"),
         (("train", "{cohort}", "--method", "supervised", "--device", "abacus"), "abacus"),
         (("train", "{cohort}", "--patch-size", "7"), "no patch size"),
-        (("train", "{cohort}", "--method", "supervised", "--resume", "--name", "first"), "no unfinished training"),
+        (
+            ("train", "{cohort}", "--method", "supervised", "--resume", "--name", "first"),
+            "no unfinished training",
+        ),
         (("predict", "{cohort}", "--model", "second"), "no model 'second'.*It has: first"),
         (("predict", "{cohort}", "--model", "first", "--cases", "ball_99"), "no case 'ball_99'"),
         (("predict", "--model", "{cohort}/models/first"), "Nothing to predict is given"),

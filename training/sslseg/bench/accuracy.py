@@ -50,7 +50,9 @@ class AccuracySettings:
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def bench_accuracy(settings: AccuracySettings, output: Path, run: RunJob, announce: EventSink) -> list[Result]:
+def bench_accuracy(
+    settings: AccuracySettings, output: Path, run: RunJob, announce: EventSink
+) -> list[Result]:
     """Train, predict and score every method with every seed; write `table.md`, `table.json` and `dice.png`.
 
     What was done by an earlier call is taken from the folder, so that the command can be repeated after a stop; the
@@ -63,7 +65,9 @@ def bench_accuracy(settings: AccuracySettings, output: Path, run: RunJob, announ
     if not (folder / "cohort.json").exists():
         from sslseg.data.importing import init_from_dataset
 
-        init_from_dataset(folder, settings.dataset, settings.labelled, validation=settings.validation)
+        init_from_dataset(
+            folder, settings.dataset, labelled=settings.labelled, validation=settings.validation
+        )
     Cohort.read(folder)
     results: list[Result] = []
     for seed in settings.seeds:

@@ -66,7 +66,7 @@ def run_experiment(
     pairs = kept_apart(cohort, settings.model, use)
     scores = cohort.folder / "results" / f"{settings.model}-{use.value}.json"
     if not scores.exists():
-        cases = list(pairs)
+        cases = [pair.case for pair in pairs]
         _finish(
             Job.create(
                 cohort.folder, PredictSettings(settings.model, cases=cases, device=device, skip_existing=True)
@@ -113,7 +113,9 @@ def _job_of(cohort: Cohort, settings: TrainSettings) -> Job:
 def _finish(job: Job, run: RunJob) -> None:
     state = run(job)
     if state is JobState.FAILED:
-        message = next(e for e in reversed(read_events(job.events_path)) if e.event == "failed").fields["message"]
+        message = next(e for e in reversed(read_events(job.events_path)) if e.event == "failed").fields[
+            "message"
+        ]
         raise SSLSegError(f"A job of the experiment failed: {message}", file=job.folder)
     if state is not JobState.FINISHED:
         raise SSLSegError(

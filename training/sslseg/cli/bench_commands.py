@@ -49,16 +49,21 @@ def accuracy(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of every run.")] = None,
     seeds: Annotated[str, typer.Option(help="Numbers with commas between them.")] = "0",
     validation: Annotated[
-        int, typer.Option(min=0, help="Labelled cases from the end of the training list to measure curves on.")
+        int,
+        typer.Option(min=0, help="Labelled cases from the end of the training list to measure curves on."),
     ] = 4,
     score: Annotated[
         Literal["test", "validation"], typer.Option(help="validation while settings are still being chosen.")
     ] = "test",
     preset: Annotated[Preset, typer.Option(help="Where the other settings come from.")] = "standard",
     network: Annotated[str | None, typer.Option(help="The same network for every method.")] = None,
-    patch_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a training patch.")] = None,
+    patch_size: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a training patch.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(min=1e-6, help="Initial learning rate.")] = None,
-    validation_every: Annotated[int | None, typer.Option(min=1, help="Steps between two validations.")] = None,
+    validation_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two validations.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="METHOD.NAME=VALUE", help="A setting of one method."),

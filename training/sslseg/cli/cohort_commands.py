@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,9 @@ from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.jobs import Job
 from sslseg.contract.labels import parse_labels
+
+if TYPE_CHECKING:
+    from sslseg.data.importing import ImportReport
 
 CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
 Absent = Annotated[
@@ -60,6 +63,12 @@ def init(
     labelled: Annotated[
         int | None, typer.Option(min=1, help="With --dataset: how many training cases keep their labels.")
     ] = None,
+    validation: Annotated[
+        int,
+        typer.Option(
+            min=0, help="With --dataset: so many from the end of the list are measured on while training."
+        ),
+    ] = 0,
     modality: Annotated[
         Literal["CT", "MR"] | None, typer.Option(help="CT or MR; guessed from the intensities if not given.")
     ] = None,
@@ -78,7 +87,15 @@ def init(
     if dataset is not None:
         if labelled is None:
             raise SSLSegError("--dataset needs --labelled N", remedy="Say how many cases keep their labels.")
-        made = init_from_dataset(cohort, dataset, labelled, modality=modality, absent=absent, copy=copy)
+        made = init_from_dataset(
+            cohort,
+            dataset,
+            labelled=labelled,
+            validation=validation,
+            modality=modality,
+            absent=absent,
+            copy=copy,
+        )
     elif images is None or organs is None:
         raise SSLSegError(
             "A cohort is made from --images with --organs, or from --dataset",
@@ -95,7 +112,7 @@ def init(
             keep_names=keep_names,
             absent=absent,
         )
-    _print_summary(made)
+    _print_import(made)
 
 
 def import_(
@@ -113,13 +130,7 @@ def import_(
     from sslseg.data.importing import import_paths
 
     report = import_paths(cohort, paths, copy=copy, keep_names=keep_names)
-    out.print(f"[green]{len(report.imported)} imported[/] into {escape(str(cohort))}")
-    if report.refused:
-        table = Table("not imported", "why", box=None)
-        for path, reason in report.refused:
-            table.add_row(escape(str(path)), escape(reason))
-        out.print(table)
-        raise typer.Exit(2)
+    _print_import(report)
 
 
 def remove(
@@ -189,6 +200,18 @@ def _annotated(case: dict[str, Any], organs: int) -> str:
     if not case["annotated"]:
         return "-"
     return "all organs" if len(case["annotated"]) == organs else ", ".join(case["annotated"])
+
+
+def _print_import(report: ImportReport) -> None:
+    """What came in, what did not and why; leaves with exit code 2 if anything was refused."""
+    out.print(f"[green]{len(report.imported)} imported[/] into {escape(str(report.cohort.folder))}")
+    _print_summary(report.cohort)
+    for note in report.notes:
+        out.print(escape(note))
+    for _, reason in report.refused:
+        out.print(f"[red]not imported:[/] {escape(reason)}")
+    if report.refused:
+        raise typer.Exit(2)
 
 
 def _print_summary(cohort: Cohort) -> None:

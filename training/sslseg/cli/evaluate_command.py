@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sslseg.cli.console import EventConsole, out
-from sslseg.contract.cohort import Cohort, Use
+from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import parse_labels
 from sslseg.evaluate.table import Evaluation, Statistic
@@ -36,7 +36,9 @@ def evaluate(
     ] = None,
     missing: Annotated[
         Literal["skip", "error", "empty"],
-        typer.Option(help="What a reference without a prediction is: left out, an error, or an empty prediction."),
+        typer.Option(
+            help="What a reference without a prediction is: left out, an error, or an empty prediction."
+        ),
     ] = "skip",
     absent: Annotated[
         Literal["background", "unknown"],
@@ -53,7 +55,7 @@ def evaluate(
 
     sslseg evaluate --reference labels --prediction predictions --output scores.csv
     """
-    from sslseg.evaluate.evaluation import evaluate_folders, evaluate_pairs
+    from sslseg.evaluate.evaluation import evaluate_folders, evaluate_pairs, kept_apart
 
     with EventConsole("Evaluating").shown() as console:
 
@@ -65,7 +67,7 @@ def evaluate(
                 raise SSLSegError("No model is given", remedy="Add --model NAME.")
             read = Cohort.read(cohort)
             evaluation = evaluate_pairs(
-                pairs_of(read, model),
+                kept_apart(read, model),
                 {label.name: label.value for label in read.labels},
                 known={case.id: case.annotated for case in read.cases},
                 missing="error",
@@ -75,7 +77,8 @@ def evaluate(
             )
         elif reference is None or prediction is None:
             raise SSLSegError(
-                "Nothing to evaluate is given", remedy="Give COHORT and --model, or --reference and --prediction."
+                "Nothing to evaluate is given",
+                remedy="Give COHORT and --model, or --reference and --prediction.",
             )
         else:
             evaluation = evaluate_folders(
@@ -93,26 +96,6 @@ def evaluate(
         evaluation.write_csv(output.with_suffix(".csv"))
         evaluation.write_json(output.with_suffix(".json"))
         out.print(f"written: {escape(str(output.with_suffix('.csv')))} and .json")
-
-
-def pairs_of(cohort: Cohort, model: str) -> dict[str, tuple[Path, Path]]:
-    """Reference and prediction of each test case by its id.
-
-    Raises:
-        SSLSegError: the cohort keeps no labelled case apart.
-    """
-    pairs = {
-        case.id: (label, cohort.prediction_path(model, case.id))
-        for case in cohort.cases
-        if case.use is Use.TEST and (label := cohort.label_path(case)) is not None
-    }
-    if not pairs:
-        raise SSLSegError(
-            "The cohort keeps no labelled test case apart",
-            file=cohort.folder,
-            remedy="Give --reference and --prediction.",
-        )
-    return pairs
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

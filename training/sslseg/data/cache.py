@@ -80,11 +80,8 @@ class ContentKeys:
         elif path.suffix.lower() in _HEADERS:
             files = sorted(path.parent.glob(f"{path.stem}.*"))
         else:
-            files = [path]
-        whole = hashlib.sha256()
-        for file in files:
-            whole.update(file.name.encode() + self._of_file(file).encode())
-        return whole.hexdigest()
+            return self._of_file(path)
+        return hashlib.sha256("".join(map(self._of_file, files)).encode()).hexdigest()
 
     def _of_file(self, path: Path) -> str:
         try:

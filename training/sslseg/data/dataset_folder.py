@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ class Candidate:
         name: what its source calls it.
         image: file, or folder of a DICOM series.
         label: its label map or .seg.nrrd, or None.
-        use: training or test.
+        use: training, validation or test.
     """
 
     name: str
@@ -110,14 +110,16 @@ def find_candidates(
     return _paired(images, label_maps)
 
 
-def read_dataset(path: Path, labelled: int | None) -> Dataset:
+def read_dataset(path: Path, labelled: int | None, validation: int = 0) -> Dataset:
     """The cases of a data set folder (or of its `dataset.json`).
 
-    The first `labelled` cases of its training list keep their label maps; the rest of the list is unlabelled.
-    Test cases keep theirs, for evaluation.
+    The first `labelled` cases of its training list keep their label maps; the rest of the list is unlabelled, but
+    for the last `validation` cases, which are measured on and never trained on. Test cases keep their label maps.
 
     Args:
+        path: the folder, or its `dataset.json`.
         labelled: how many; None for all.
+        validation: how many.
 
     Raises:
         SSLSegError: an unknown layout, several channels, a missing file, too few training cases.
@@ -139,7 +141,8 @@ def read_dataset(path: Path, labelled: int | None) -> Dataset:
         train, test = _nnunet(folder, "Tr", ending, Use.TRAIN), _nnunet(folder, "Ts", ending, Use.TEST)
     else:
         raise SSLSegError("The layout of the data set is unknown", file=folder, remedy=_LAYOUTS)
-    cases = [*_hide_labels(train, labelled, file), *test]
+    train, held_back = _split(train, validation, file)
+    cases = [*_hide_labels(train, labelled, file), *held_back, *test]
     missing = [p for c in cases for p in (c.image, c.label) if p is not None and not p.exists()]
     if missing:
         raise SSLSegError(
@@ -251,6 +254,23 @@ def _nnunet(folder: Path, part: str, ending: str, use: Use) -> list[Candidate]:
         label = folder / f"labels{part}" / f"{name}{ending}"
         candidates.append(Candidate(name, image, label if label.exists() else None, use))
     return candidates
+
+
+def _split(train: list[Candidate], validation: int, file: Path) -> tuple[list[Candidate], list[Candidate]]:
+    """The training list without its last `validation` cases, and those."""
+    if validation >= len(train) > 0:
+        raise SSLSegError(
+            f"{validation} validation cases were asked for, and the data set has {len(train)} training cases",
+            file=file,
+            remedy="Ask for fewer.",
+        )
+    kept, held_back = train[: len(train) - validation], train[len(train) - validation :]
+    without = [case.name for case in held_back if case.label is None]
+    if without:
+        raise SSLSegError(
+            f"The validation case '{without[0]}' has no label map", file=file, remedy="Ask for fewer."
+        )
+    return kept, [replace(case, use=Use.VALIDATION) for case in held_back]
 
 
 def _hide_labels(train: list[Candidate], labelled: int | None, file: Path) -> list[Candidate]:

@@ -131,6 +131,7 @@ def init_from_dataset(
     dataset: Path,
     *,
     labelled: int | None = None,
+    validation: int = 0,
     modality: Modality | None = None,
     copy: bool = False,
     absent: Absent = "unknown",
@@ -144,11 +145,12 @@ def init_from_dataset(
     Args:
         dataset: folder with `dataset.json`, in one of the layouts of `dataset_folder`.
         labelled: None keeps the label maps of all training cases.
+        validation: so many cases from the end of the training list are kept to measure on while training.
 
     Raises:
         SSLSegError: see `read_dataset` and `init_from_folder`.
     """
-    found = read_dataset(dataset, labelled)
+    found = read_dataset(dataset, labelled, validation)
     options = _Options(found.labels, found.ignore_value, absent, copy, None)
     source = f"data set {found.name}"
     return _create(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.sparse import csr_array
 
 from sslseg.contract.cohort import AnnotatedSlices, Case
 from sslseg.contract.errors import SSLSegError
@@ -36,7 +37,7 @@ class Prepared:
 def prepare_image(image: sitk.Image, plan: Plan) -> Prepared:
     """Crop to the body, turn to the patient's axes, resample linearly to the plan's spacing, map to [0, 1].
 
-    An axis that gets at least twice as coarse is averaged in whole bins first, against aliasing.
+    Along an axis that gets coarser, the interpolation averages over the wider voxel, against aliasing.
 
     Args:
         image: scalar, three-dimensional, finite (as `read_volume` gives).
@@ -83,7 +84,7 @@ def prepare_label(
         rows.append(_nearest(axis_map, side, wanted))
     order = [axis_map.original_axis for axis_map in grid.axis_maps]
     classes = class_lookup(plan.labels, known_classes(plan.labels, case.annotated))
-    prepared = classes[voxels.transpose(order)[np.ix_(*rows)]]
+    prepared = _looked_up(voxels.transpose(order), rows, classes)
     if drawn is not None:
         axis = order.index(drawn[0])
         unknown = [slice(None)] * 3
@@ -93,33 +94,40 @@ def prepare_label(
 
 
 def _resampled(image: sitk.Image, grid: WorkingGrid) -> npt.NDArray[np.float32]:
-    starts = [start for start, _ in reversed(grid.box)]
-    sizes = [stop - start for start, stop in reversed(grid.box)]
-    body = sitk.RegionOfInterest(image, sizes, starts)
-    bins = [1, 1, 1]
-    for axis_map in grid.axis_maps:
-        bins[2 - axis_map.original_axis] = max(1, int(1 / abs(axis_map.scale) + 1e-6))
-    if max(bins) > 1:
-        body = sitk.BinShrink(sitk.Cast(body, sitk.sitkFloat32), bins)
-    target = grid.geometry
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetSize(target.size)
-    resampler.SetOutputSpacing(target.spacing)
-    resampler.SetOutputOrigin(target.origin)
-    resampler.SetOutputDirection(target.direction)
-    resampler.SetInterpolator(sitk.sitkLinear)
-    resampler.SetOutputPixelType(sitk.sitkFloat32)
-    # The outermost centres may lie up to one voxel outside the body box.
-    resampler.UseNearestNeighborExtrapolatorOn()
-    resampled = resampler.Execute(body)
-    return sitk.GetArrayFromImage(resampled)
+    """One sparse matrix per axis; slice by slice, so that no copy of the whole scan is made."""
+    z, y, x = (_interpolation(m, side) for m, side in zip(grid.axis_maps, grid.shape, strict=True))
+    voxels = sitk.GetArrayViewFromImage(image).transpose([m.original_axis for m in grid.axis_maps])
+    body = voxels[tuple(slice(m.start, m.stop) for m in grid.axis_maps)]
+    planes = np.empty((len(body), *grid.shape[1:]), dtype=np.float32)
+    for plane, voxel_plane in zip(planes, body, strict=True):
+        rows = y @ np.ascontiguousarray(voxel_plane, dtype=np.float32)
+        plane[:] = (x @ np.ascontiguousarray(rows.T)).T
+    return (z @ planes.reshape(len(body), -1)).reshape(grid.shape)
+
+
+def _interpolation(axis_map: AxisMap, side: int) -> csr_array:
+    """(side, voxels in the box) linear weights; the tent is as wide as the wider of the two voxels."""
+    exact = axis_map.original(np.arange(side))
+    reach = max(1.0, 1 / abs(axis_map.scale))
+    voxels = np.ceil(exact - reach).astype(np.int64)[:, None] + np.arange(int(2 * reach) + 1)
+    weights = np.maximum(0, 1 - np.abs(voxels - exact[:, None]) / reach)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    # The outermost centres may lie outside the body box: its edge goes on for ever.
+    columns = np.clip(voxels, axis_map.start, axis_map.stop - 1) - axis_map.start
+    rows = np.repeat(np.arange(side), voxels.shape[1])
+    matrix = csr_array(
+        (weights.ravel(), (rows, columns.ravel())), shape=(side, axis_map.stop - axis_map.start)
+    )
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def _nearest(axis_map: AxisMap, side: int, wanted: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
     """Voxel of the scan for each of `side` working voxels; a `wanted` one where its centre lies inside."""
     exact = axis_map.original(np.arange(side))
-    # Half a thousandth aside, so that a tie does not hang on the last bit.
-    nearest = np.clip(np.rint(exact + 5e-4).astype(np.int64), axis_map.start, axis_map.stop - 1)
+    # A little to one side of the patient, so that a tie hangs neither on rounding nor on orientation.
+    nearest = np.rint(exact + np.copysign(5e-4, axis_map.scale)).astype(np.int64)
+    nearest = np.clip(nearest, axis_map.start, axis_map.stop - 1)
     if wanted is not None:
         home = np.rint(axis_map.working(wanted)).astype(np.int64)
         inside = (home >= 0) & (home < side)
@@ -128,6 +136,17 @@ def _nearest(axis_map: AxisMap, side: int, wanted: npt.NDArray[np.int64] | None)
             if closer or nearest[working] not in wanted:
                 nearest[working] = voxel
     return nearest
+
+
+def _looked_up(
+    voxels: npt.NDArray[np.uint8], rows: list[npt.NDArray[np.int64]], classes: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """`classes[voxels[np.ix_(*rows)]]`, twice as fast."""
+    planes, lines, columns = rows
+    prepared = np.empty([len(row) for row in rows], dtype=np.uint8)
+    for plane, number in zip(prepared, planes, strict=True):
+        plane[:] = np.take(classes, voxels[number][lines][:, columns])
+    return prepared
 
 
 def _checked_slices(

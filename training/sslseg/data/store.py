@@ -91,14 +91,14 @@ class StoredCase:
         return self.read((0, 0, 0), self.shape)
 
 
-class ForegroundPoints(Mapping[int, npt.NDArray[np.int16]]):
+class ForegroundPoints(Mapping[int, npt.NDArray[np.int32]]):
     """Class index to coordinates (n, 3); each look-up reads the points from disk, which takes 0.1 ms."""
 
     def __init__(self, path: Path, counts: Sequence[tuple[int, int]]) -> None:
         self._path = path
         self._counts = dict(counts)
 
-    def __getitem__(self, key: int) -> npt.NDArray[np.int16]:
+    def __getitem__(self, key: int) -> npt.NDArray[np.int32]:
         points = np.empty((self._counts[key], 3), dtype="<i2")
         before = 0
         for other, count in self._counts.items():
@@ -110,7 +110,7 @@ class ForegroundPoints(Mapping[int, npt.NDArray[np.int16]]):
                 _fill(file, before * 6, points)
         except OSError as error:
             raise _vanished(self._path) from error
-        return points
+        return points.astype(np.int32)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._counts)
@@ -144,9 +144,12 @@ def open_store(
 
         def opened(case: Case) -> StoredCase:
             entry = folder / keys.of(case, "volume", *recipe)
+            there = entry.exists()
             manifest = _valid_manifest(entry)
             if manifest is None:
-                shutil.rmtree(entry, ignore_errors=True)
+                # What another process has finished since the look is whole, and stays.
+                if there:
+                    shutil.rmtree(entry, ignore_errors=True)
                 manifest = _build(entry, cohort, plan, case)
             return _stored(case, entry, manifest, plan)
 
@@ -247,6 +250,8 @@ def _in_blocks(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _read_box(
     path: Path, shape: Size, dtype: np.dtype[Any], start: Sequence[int], size: Sequence[int], outside: int
 ) -> npt.NDArray[Any]:
+    # Plain integers: offsets into a file do not fit the small types that coordinates may have.
+    start, size = [int(s) for s in start], [int(n) for n in size]
     first = [max(0, s) for s in start]
     last = [min(n, s + m) for s, m, n in zip(start, size, shape, strict=True)]
     if any(a >= b for a, b in zip(first, last, strict=True)):
@@ -255,7 +260,7 @@ def _read_box(
         inside = _read_inside(path, shape, dtype, first, last)
     except OSError as error:
         raise _vanished(path) from error
-    if inside.shape == tuple(size):
+    if list(inside.shape) == size:
         return inside
     patch = np.full(size, outside, dtype=dtype)
     patch[tuple(slice(a - s, b - s) for a, b, s in zip(first, last, start, strict=True))] = inside
@@ -271,19 +276,26 @@ def _read_inside(
     low = [a // b for a, b in zip(first, block, strict=True)]
     high = [-(-a // b) for a, b in zip(last, block, strict=True)]
     counts = [b - a for a, b in zip(low, high, strict=True)]
-    blocks = np.empty((*counts, *block), dtype=dtype)
+    patch = np.empty([b - a for a, b in zip(first, last, strict=True)], dtype=dtype)
+    # One layer of blocks at a time: it stays in the processor's cache while it is put in order.
+    layer = np.empty((*counts[1:], *block), dtype=dtype)
+    lines, columns = (slice(first[i] - low[i] * block[i], last[i] - low[i] * block[i]) for i in (1, 2))
     block_bytes = int(np.prod(block)) * dtype.itemsize
     with path.open("rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
             # Read-ahead would fetch several times the patch from a cold disk.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        for i in range(counts[0]):
+        for z in range(low[0], high[0]):
             for j in range(counts[1]):
-                row = ((low[0] + i) * across_y + low[1] + j) * across_x + low[2]
-                _fill(file, row * block_bytes, blocks[i, j])
-    joined = blocks.transpose(0, 3, 1, 4, 2, 5).reshape([n * b for n, b in zip(counts, block, strict=True)])
-    cut = (slice(a - o * b, z - o * b) for a, z, o, b in zip(first, last, low, block, strict=True))
-    return np.ascontiguousarray(joined[tuple(cut)])
+                row = (z * across_y + low[1] + j) * across_x + low[2]
+                _fill(file, row * block_bytes, layer[j])
+            planes = layer.transpose(2, 0, 3, 1, 4).reshape(
+                block[0], counts[1] * block[1], counts[2] * block[2]
+            )
+            top, bottom = max(first[0], z * block[0]), min(last[0], (z + 1) * block[0])
+            kept = planes[top - z * block[0] : bottom - z * block[0], lines, columns]
+            patch[top - first[0] : bottom - first[0]] = kept
+    return patch
 
 
 def _fill(file: Any, position: int, array: npt.NDArray[Any]) -> None:

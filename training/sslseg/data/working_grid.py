@@ -81,23 +81,6 @@ class WorkingGrid:
         )
         return z, y, x
 
-    @property
-    def geometry(self) -> Geometry:
-        """The working grid itself, in SimpleITK's order."""
-        matrix = self.original.matrix
-        columns, first = [], np.ones(4)
-        for axis_map in reversed(self.axis_maps):
-            column = 2 - axis_map.original_axis
-            columns.append(matrix[:3, column] / self.original.spacing[column] * np.sign(axis_map.scale))
-            first[column] = axis_map.original(0)
-        z, y, x = (matrix @ first)[2::-1].tolist()
-        return Geometry(
-            size=(self.shape[2], self.shape[1], self.shape[0]),
-            spacing=(self.spacing[2], self.spacing[1], self.spacing[0]),
-            origin=(x, y, z),
-            direction=tuple(np.stack(columns, axis=1).ravel().tolist()),
-        )
-
     def _side(self, axis: int, original_axis: int) -> int:
         start, stop = self.box[original_axis]
         return max(1, round((stop - start) * self.original.spacing[2 - original_axis] / self.spacing[axis]))

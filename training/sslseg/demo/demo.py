@@ -36,7 +36,7 @@ def run_demo(output: Path, *, device: str, seed: int, watcher: EventSink) -> Pat
     if not (dataset / "dataset.json").exists():
         write_phantom_dataset(dataset, cases=TRAINING_CASES + TEST_CASES, test=TEST_CASES, seed=seed)
     if not (folder / "cohort.json").exists():
-        init_from_dataset(folder, dataset, ANNOTATED, validation=VALIDATION_CASES)
+        init_from_dataset(folder, dataset, labelled=ANNOTATED, validation=VALIDATION_CASES)
     results = [
         run_experiment(
             folder,
@@ -120,8 +120,9 @@ def _picture(cohort: Cohort, result: Result, case: Case) -> ReportCase:
     model = result.settings.model
     label = cohort.label_path(case)
     prediction = read_label_map(cohort.prediction_path(model, case.id), allowed=cohort.labels.values)
+    oriented = sitk.DICOMOrient(prediction, "LPS")
     scores = {row.organ: row.dice for row in result.evaluation.rows if row.case == case.id}
-    x, y, z = prediction.GetSpacing()
+    x, y, z = oriented.GetSpacing()
     return ReportCase(
         case=case.id,
         image=_array(read_volume(cohort.image_path(case))),

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
+from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import BACKGROUND, IGNORE
 from sslseg.evaluate.overlap import LABEL_VALUES, as_labels, count_overlap
@@ -166,54 +167,100 @@ def _grown(box: _Box, shape: tuple[int, ...]) -> _Box:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """The label maps of one case; a prediction of None, or one whose file is not there, is missing."""
+
     case: str
     reference: Path
     prediction: Path | None
 
 
 def evaluate_folders(
-    reference: Path,
-    prediction: Path,
-    labels: Mapping[str, int] | None,
-    *,
-    known: Mapping[str, Collection[str]] | None = None,
-    absent_is_unknown: bool = False,
-    missing: Literal["error", "empty"] = "error",
-    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
-    definition: Definition = "medpy",
-    workers: int | None = None,
-    progress: Progress | None = None,
+    reference: Path, prediction: Path, labels: Mapping[str, int] | None, **options: Any
 ) -> Evaluation:
     """Score a folder of predicted label maps against a folder of reference label maps.
 
     Files belong together when their names are equal without the suffix (`case_1.nii.gz` and `case_1.nrrd`).
-    Folders within the two are not looked into.
 
     Args:
         reference: folder of reference label maps, one for each case.
         prediction: folder of predicted label maps on the same grids.
         labels: value of each organ by its name; None scores every value that occurs, named `label 1`, ...
+        options: see `evaluate_pairs`.
+
+    Raises:
+        SSLSegError: a folder is missing or empty; and see `evaluate_pairs`.
+    """
+    references, predictions = _by_stem(Path(reference)), _by_stem(Path(prediction))
+    if not references:
+        raise SSLSegError(
+            "The folder holds no label map", file=reference, remedy="Give the folder of references."
+        )
+    pairs = [Pair(case, path, predictions.get(case)) for case, path in sorted(references.items())]
+    evaluation = evaluate_pairs(pairs, labels, **options)
+    return replace(evaluation, without_reference=tuple(sorted(set(predictions) - set(references))))
+
+
+def kept_apart(cohort: Cohort, model: str, use: Use = Use.TEST) -> list[Pair]:
+    """The labelled test (or validation) cases of a cohort and where a model's predictions of them are.
+
+    Raises:
+        SSLSegError: the cohort keeps no such case apart.
+    """
+    pairs = [
+        Pair(case.id, label, cohort.prediction_path(model, case.id))
+        for case in cohort.cases
+        if case.use is use and (label := cohort.label_path(case)) is not None
+    ]
+    if not pairs:
+        raise SSLSegError(
+            f"The cohort keeps no labelled {use.value} case apart",
+            file=cohort.folder,
+            remedy="Compare folders of label maps instead.",
+        )
+    return pairs
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    labels: Mapping[str, int] | None,
+    *,
+    known: Mapping[str, Collection[str]] | None = None,
+    absent_is_unknown: bool = False,
+    missing: Literal["error", "empty", "skip"] = "error",
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    definition: Definition = "medpy",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score predicted label maps, case by case.
+
+    Args:
+        pairs: the cases.
+        labels: value of each organ by its name; None scores every value that occurs, named `label 1`, ...
         known: names of the annotated organs by case; a case that is not among its keys has them all.
         absent_is_unknown: in every case, take an organ that is not in the reference for not annotated.
-        missing: what a case without a prediction is: an `error`, or an `empty` prediction of every organ.
+        missing: what a case without a prediction is: an `error`, an `empty` prediction of every organ, or `skip`
+            to leave it out.
         tolerance_mm: tolerance of the surface Dice.
         definition: `medpy` or `monai`, see `SurfaceDistances.hd95`.
         workers: cases scored at a time; None takes one for each core, at most four, to bound the memory.
         progress: called after each case.
 
     Raises:
-        SSLSegError: a folder is missing or empty, a prediction is missing, a file cannot be read, or two
-            label maps of a case lie on different grids.
+        SSLSegError: a prediction is missing, a file cannot be read, or two label maps of a case lie on
+            different grids.
         ValueError: the definition or a label value does not fit.
     """
     check_definition(definition)
-    pairs, without_reference = _pair_files(Path(reference), Path(prediction))
+    pairs = [pair if _is_predicted(pair) else replace(pair, prediction=None) for pair in pairs]
     absent = [pair for pair in pairs if pair.prediction is None]
-    if absent and missing == "error":
-        raise _missing_predictions(absent, Path(prediction))
+    if absent and (missing == "error" or len(absent) == len(pairs)):
+        raise _missing_predictions(absent)
+    if missing == "skip":
+        pairs = [pair for pair in pairs if pair.prediction is not None]
 
-    def score(pair: _Pair) -> list[CaseOrganScore]:
+    def score(pair: Pair) -> list[CaseOrganScore]:
         referenced, predicted, spacing = _read_pair(pair)
         names = _found_labels(referenced, predicted) if labels is None else labels
         annotated = None if known is None else known.get(pair.case)
@@ -246,19 +293,11 @@ def evaluate_folders(
         tolerance_mm=tolerance_mm,
         definition=definition,
         missing_predictions=tuple(pair.case for pair in absent),
-        without_reference=without_reference,
     )
 
 
-def _pair_files(reference: Path, prediction: Path) -> tuple[list[_Pair], tuple[str, ...]]:
-    """The cases in order of their names, and the names that only the predictions have."""
-    references, predictions = _by_stem(reference), _by_stem(prediction)
-    if not references:
-        raise SSLSegError(
-            "The folder holds no label map", file=reference, remedy="Give the folder of references."
-        )
-    pairs = [_Pair(case, path, predictions.get(case)) for case, path in sorted(references.items())]
-    return pairs, tuple(sorted(set(predictions) - set(references)))
+def _is_predicted(pair: Pair) -> bool:
+    return pair.prediction is not None and pair.prediction.exists()
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -281,17 +320,16 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _missing_predictions(absent: list[_Pair], prediction: Path) -> SSLSegError:
+def _missing_predictions(absent: list[Pair]) -> SSLSegError:
     names = [pair.case for pair in absent]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return SSLSegError(
         f"There is no prediction for {len(names)} of the reference cases: {listed}",
-        file=prediction,
         remedy="Predict these cases, or have missing predictions scored as empty ones.",
     )
 
 
-def _read_pair(pair: _Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+def _read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
     """Reference and prediction as arrays (D, H, W) and the spacing (z, y, x) in mm."""
     import SimpleITK as sitk
 

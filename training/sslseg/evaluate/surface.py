@@ -135,7 +135,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 
 @dataclass(frozen=True)
 class _Surface:
-    """Surface voxels of a mask, as a bool grid (D, H, W) framed by `_MARGIN` empty voxels, and as flat indices."""
+    """Surface voxels of a mask: a bool grid (D, H, W) framed by `_MARGIN` empty voxels, and flat indices."""
 
     grid: np.ndarray
     voxels: np.ndarray

@@ -1,8 +1,8 @@
 """Cross-entropy and soft Dice of integer labels, with unannotated voxels and partially annotated cases.
 
-One-hot encodings of the labels are never formed: of all classes only the label's own is gathered, and the sums
-of each class are collected in bins. One autograd function serves both terms and keeps a single float32 tensor of
-the logits' shape for backward.
+One-hot encodings of the labels are never formed: of all classes only the label's own is gathered, and the
+sums of each class are collected in bins. One autograd function serves both terms and keeps a single float32
+tensor of the logits' shape for backward.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def segmentation_terms(
 ) -> SegmentationTerms:
     """Cross-entropy and soft Dice, background included, in float32 whatever the logits' precision.
 
-    Dice of a class is `(2 sum(p y) + e) / (sum(p^2) + sum(y) + e)`, or with `sum(p)` in the plain form; the sums
-    run over all voxels of the batch, and a class without voxels and without predictions scores 1. A batch
+    Dice of a class is `(2 sum(p y) + e) / (sum(p^2) + sum(y) + e)`, or with `sum(p)` in the plain form; the
+    sums run over all voxels of the batch; a class without voxels and without predictions scores 1. A batch
     without any usable voxel yields exactly 0 and zero gradients.
 
     Args:
-        logits: (B, C, D, H, W), or (B, G, C, D, H, W) for G independent heads, whose losses are averaged.
+        logits: (B, C, D, H, W), or (B, G, C, D, H, W) for G heads, whose losses are averaged.
         target: (B, D, H, W) or (B, G, D, H, W), integer class indices, `ignore` where nothing is annotated.
-        known: (B, C) or (B, G, C) bool, classes annotated in each sample. An unknown class leaves the sample's
-            softmax, hence gets no gradient from it, and its Dice sums over the other samples only.
-        mask: shape of `target`, 0 or 1: the voxels to learn from, such as confident pseudo-labels. It masks the
-            numerator and both denominator sums of Dice; cross-entropy is divided by all annotated voxels still.
+        known: (B, C) or (B, G, C) bool, classes annotated in each sample. An unknown class leaves the
+            sample's softmax, hence gets no gradient from it; its Dice sums over the other samples only.
+        mask: shape of `target`, 0 or 1: the voxels to learn from, such as confident pseudo-labels. It masks
+            all sums of Dice; cross-entropy is still divided by the number of all annotated voxels.
         class_weights: (C,), weights of the voxels in cross-entropy and of the classes in Dice. Both terms are
             weighted means, so that only the ratios of the weights matter; if all are 0, the loss is 0.
         dice: form of the Dice denominator.
@@ -154,23 +154,25 @@ class _VoxelSums(torch.autograd.Function):
         overlap = _class_sums(p_y, label, p.shape[2])
         rows = p.flatten(3)
         predicted = torch.linalg.vector_norm(rows, dim=3).square() if squared else rows.sum(3)
-        ctx.save_for_backward(p, label, p_y, w)
+        ctx.save_for_backward(p, label.to(torch.uint8), w)
         ctx.squared, ctx.shape = squared, logits.shape
         return ce, overlap, predicted.sum(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        p, label, p_y, w = ctx.saved_tensors
+        p, label, w = ctx.saved_tensors
+        label = label.long()
         of_ce, of_overlap, of_predicted = gradients
-        of_predicted = of_predicted[None, :, :, None, None]
-        # g = d loss / d p of the Dice sums; through the softmax, d loss / d z = p * (g - sum_c p_c g_c).
-        g = p * (2 * of_predicted) if ctx.squared else of_predicted.expand_as(p).clone()
         of_overlap = of_overlap[None, :, :, None].expand(*p.shape[:3], p.shape[4])
-        at_label = of_overlap.gather(2, label) * p_y
-        mean = (g * p).sum(2).add_(at_label)
+        at_label = of_overlap.gather(2, label) * p.gather(2, label.unsqueeze(2)).squeeze(2)
+        # With g = d loss / d p of the Dice sums, d loss / d z = p * (g - sum_c p_c g_c); cross-entropy adds
+        # w * (p - [c = y]). The buffer of g is used twice: allocating one costs more than filling it.
+        slope = of_predicted[None, :, :, None, None] * (2 if ctx.squared else 1)
+        g = p * slope
+        mean = (g.mul_(p) if ctx.squared else g).sum(2).add_(at_label)
         pull = w * of_ce[:, None, None]
-        # Cross-entropy adds w * (p - [c = y]).
-        g.add_((pull - mean).unsqueeze(2)).mul_(p)
-        g.scatter_add_(2, label.unsqueeze(2), (at_label - pull).unsqueeze(2))
+        rest = (pull - mean).unsqueeze(2)
+        g = torch.addcmul(rest, p, slope, out=g) if ctx.squared else torch.add(rest, slope, out=g)
+        g.mul_(p).scatter_add_(2, label.unsqueeze(2), (at_label - pull).unsqueeze(2))
         return g.view(ctx.shape), None, None, None, None, None

@@ -1,4 +1,4 @@
-"""What every method shares: optimiser, learning rate, teachers, randomness, logging. A method adds its losses."""
+"""What every method shares: optimiser, learning rate, teachers, randomness, logging; not the losses."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class RunSettings:
         learning_rate: at step 0; it decays to 0 as (1 - t/T)^0.9.
         momentum: of SGD.
         weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        gradient_clip: largest norm of the gradient; 0 does not limit it.
         log_every: steps between two loggings of the losses, the only steps that wait for the device.
     """
 
@@ -45,13 +46,14 @@ class RunSettings:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    gradient_clip: float = 0.0
     log_every: int = 10
 
 
 class NetworkFactory(Protocol):
-    """Makes networks of the run's architecture, strides and classes; keywords replace what a method wants different.
+    """Makes networks of the run's architecture, strides and classes; keywords change what they name.
 
-    `make_network()`, `make_network(name="resnet34_vnet")`, `make_network(init="xavier")`: see `build_network`.
+    `make_network()`, `make_network(name="resnet34_vnet", init="xavier")`: the keywords of `build_network`.
     """
 
     def __call__(self, **options: Any) -> SegmentationNetwork: ...
@@ -60,10 +62,10 @@ class NetworkFactory(Protocol):
 class Method(lightning.LightningModule):
     """A way to train segmentation networks.
 
-    A subclass makes its networks in `__init__`, computes its weighted loss terms in `losses`, names its teachers in
-    `ema_pairs` and says in `inference_networks` what is shipped. The base sums the terms and does one backward pass, so
-    terms of several networks reach only their own network as long as pseudo-labels are detached. State beyond weights
-    belongs into buffers: they are in every checkpoint.
+    A subclass makes its networks in `__init__`, computes its weighted loss terms in `losses`, names its
+    teachers in `ema_pairs` and says in `inference_networks` what is shipped. The base sums the terms and does
+    one backward pass, so terms of several networks reach only their own network as long as pseudo-labels are
+    detached. State beyond weights belongs into buffers: they are in every checkpoint.
 
     Args:
         make_network: makes a network with `classes` outputs.
@@ -121,12 +123,22 @@ class Method(lightning.LightningModule):
             self.log_dict({f"loss/{name}": term for name, term in self.step_losses.items()})
         return total
 
-    def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         step = self.global_step
         super().optimizer_step(epoch, batch_index, optimizer, optimizer_closure)
         # Here and not in a later hook: what runs at the end of the step saves or measures the teacher.
         for pair in self.ema_pairs():
-            update_teacher(pair, ema_decay(step, pair.decay))
+            update_teacher(pair, ema_decay(step, self.run.steps, pair.decay))
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *arguments: Any, **named: Any
+    ) -> None:
+        # The trainer's own clipping refuses fused optimisers under autocast, although bfloat16 scales nothing.
+        if self.run.gradient_clip:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, self.run.gradient_clip)
 
     def configure_optimizers(self) -> Any:
         weights = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -145,7 +157,7 @@ class Method(lightning.LightningModule):
             optimizer = torch.optim.AdamW(
                 weights, lr=run.learning_rate, weight_decay=run.weight_decay, fused=_can_fuse(weights)
             )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.learning_rate_factor(step))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def train(self, mode: bool = True) -> Method:
@@ -166,8 +178,8 @@ class Method(lightning.LightningModule):
 def pseudo_labelling() -> Iterator[None]:
     """Forward passes without gradient inside a training step: pseudo-labels carry none.
 
-    Autocast keeps the low-precision copies of weights; copies made without gradient would cut the network off from its
-    loss later in the same step, so they are not kept.
+    Autocast keeps the low-precision copies of weights; copies made without gradient would cut the network off
+    from its loss later in the same step, so they are not kept.
     """
     keep = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
@@ -179,7 +191,7 @@ def pseudo_labelling() -> Iterator[None]:
 
 
 def forward_together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """One forward pass of `network` over several batches `(B_i, 1, D, H, W)`; the outputs as separate batches.
+    """One forward pass of `network` over several batches `(B_i, 1, D, H, W)`, and its output for each.
 
     Normalisation layers see all of them as one batch.
     """

@@ -17,7 +17,7 @@ class EmaPair(NamedTuple):
     Attributes:
         student: module that the optimiser moves.
         teacher: its average, made by `make_teacher`.
-        decay: a in `teacher <- a teacher + (1-a) student`, once the run is older than 1/(1-a) steps.
+        decay: a in `teacher <- a teacher + (1-a) student`; see `ema_decay` for when it is less.
     """
 
     student: nn.Module
@@ -36,8 +36,8 @@ def make_teacher(student: M) -> M:
 def update_teacher(pair: EmaPair, decay: float) -> None:
     """`teacher <- decay * teacher + (1 - decay) * student`.
 
-    Floating-point buffers (the statistics of BatchNorm) are averaged as the weights are, so that the teacher can run in
-    eval mode; counters are copied.
+    Floating-point buffers (the statistics of BatchNorm) are averaged as the weights are, so that the teacher
+    can run in eval mode; counters are copied.
     """
     teacher, student = _state(pair.teacher), _state(pair.student)
     floating = [index for index, tensor in enumerate(teacher) if tensor.is_floating_point()]

@@ -22,13 +22,19 @@ from sslseg.transforms.streams import torch_stream
 @dataclass(frozen=True)
 class MeanTeacherSettings(MethodSettings):
     consistency: float = setting(1.0, "largest weight of the consistency loss", "own decision", minimum=0.0)
-    ramp_up: float = setting(1.0, "share of the run over which that weight rises", "field", minimum=0.0, maximum=1.0)
+    ramp_up: float = setting(
+        1.0, "share of the run over which that weight rises", "field", minimum=0.0, maximum=1.0
+    )
     ema_decay: float = setting(0.99, "memory of the teacher per step", "field", minimum=0.0, maximum=1.0)
     view: Literal["strong", "noise"] = setting(
-        "strong", "what the student sees of an unlabelled patch: strong intensity changes, or noise", "own decision"
+        "strong",
+        "what the student sees of an unlabelled patch: strong intensity changes, or noise",
+        "own decision",
     )
     teacher_in_train_mode: bool = setting(
-        False, "let the teacher normalise with its batch and use dropout, as the released codes do", "own decision"
+        False,
+        "let the teacher normalise with its batch and use dropout, as the released codes do",
+        "own decision",
     )
 
 

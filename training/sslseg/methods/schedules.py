@@ -17,6 +17,15 @@ def poly_decay(step: int, steps: int, power: float = 0.9) -> float:
     return (1.0 - min(step, steps) / steps) ** power
 
 
-def ema_decay(step: int, decay: float) -> float:
-    """`min(1 - 1/(t+1), a)`: a young teacher is the plain mean of its students (Tarvainen and Valpola 2017)."""
-    return min(1.0 - 1.0 / (step + 1), decay)
+LONGEST_MEMORY = 0.03
+"""Of a teacher, as a share of the run."""
+
+
+def ema_decay(step: int, steps: int, decay: float) -> float:
+    """`min(1 - 1/(t+1), a)`: a young teacher is the mean of its students (Tarvainen and Valpola 2017).
+
+    In runs of less than a few thousand steps `a = 0.99` would average over a good part of the training, and the
+    teacher would lag far behind its student; so a is at most `1 - 1/(0.03 T)` (our own decision).
+    """
+    longest = max(1.0, LONGEST_MEMORY * steps)
+    return min(1.0 - 1.0 / (step + 1), decay, 1.0 - 1.0 / longest)

@@ -1,4 +1,4 @@
-"""Settings of a method: typed, bounded, each with the source of its default, so that a form can be made of them."""
+"""Settings of a method: typed, bounded, each with the source of its default; a form can be made of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def setting(
     Args:
         default: its default.
         help: what it does, in one clause.
-        source: where the default comes from: the method's paper, its released code, the field's habit, this project.
+        source: where the default comes from: the paper, its released code, the field's habit, this project.
         minimum: smallest allowed value.
         maximum: largest allowed value.
     """

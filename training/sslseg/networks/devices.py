@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Literal
 
 import torch
@@ -31,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise SSLSegError(
-                f"This computer has {count or 'no'} CUDA device(s) that this PyTorch can use, so not '{name}'",
+                f"This computer has {count or 'no'} CUDA device(s) that PyTorch can use, so not '{name}'",
                 remedy="Choose the device auto, or install PyTorch with CUDA.",
             )
         return torch.device("cuda", device.index or 0)
@@ -45,7 +46,7 @@ def resolve_device(name: str) -> torch.device:
 def use_bfloat16(device: torch.device, precision: Precision) -> bool:
     """Whether convolutions shall run in bfloat16.
 
-    auto says yes where the hardware multiplies bfloat16 natively: elsewhere it is emulated and slower than float32.
+    auto says yes where the hardware multiplies bfloat16 natively: elsewhere it is emulated, hence slower.
     """
     if precision != "auto":
         return precision == "bfloat16"
@@ -61,6 +62,19 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory so far in bytes: of the device if it counts that, else of the process; 0 if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _cpu_multiplies_bfloat16() -> bool:

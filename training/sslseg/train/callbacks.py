@@ -10,9 +10,11 @@ from typing import Any
 
 import lightning
 
+from sslseg.bundle.metadata import ValidationPoint
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink
 from sslseg.contract.files import atomic_path
+from sslseg.contract.strict import from_json, to_json
 from sslseg.methods.base import Method
 from sslseg.train.validation import describe_measurement
 
@@ -31,11 +33,11 @@ class ProgressReport(lightning.Callback):
         self._started = 0.0
         self._first_step = 0
 
-    def on_train_start(self, trainer: lightning.Trainer, method: Method) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: lightning.Trainer, method: Method) -> None:
         self._started = time.monotonic()
         self._first_step = trainer.global_step
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: lightning.Trainer, method: Method, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         now = time.monotonic()
@@ -80,25 +82,29 @@ class Measurements(lightning.Callback):
         self.cases = cases
         self.every = every
         self.steps = steps
-        self.history: list[dict[str, Any]] = []
+        self.measured: list[ValidationPoint] = []
+        self.seconds_spent = 0.0
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: lightning.Trainer, method: Method, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         step = trainer.global_step
         if not self.cases or (step % self.every and step != self.steps):
             return
+        begun = time.monotonic()
         dice = self.measure(method)
-        self.history.append({"step": step, "dice": dice})
+        self.seconds_spent += time.monotonic() - begun
+        self.measured.append(ValidationPoint(step, dice))
         self.events.write(
             "validation", step=step, dice=dice, cases=self.cases, message=describe_measurement(self.cases)
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"measured": to_json(self.measured), "seconds_spent": self.seconds_spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = state["history"]
+        self.measured = [from_json(ValidationPoint, point) for point in state["measured"]]
+        self.seconds_spent = state["seconds_spent"]
 
 
 class Checkpoints(lightning.Callback):
@@ -115,20 +121,23 @@ class Checkpoints(lightning.Callback):
         self.cancel = cancel
         self.seconds = seconds
         self.cancelled = False
-        self.trained_seconds = 0.0
-        self._saved = self._seen = time.monotonic()
+        self._begun = self._saved = time.monotonic()
+        self._spent_before = 0.0
 
-    def on_train_start(self, trainer: lightning.Trainer, method: Method) -> None:  # type: ignore[override]
-        self._saved = self._seen = time.monotonic()
+    @property
+    def seconds_spent(self) -> float:
+        """Time of the run so far, without the time between an interruption and its resumption."""
+        return self._spent_before + time.monotonic() - self._begun
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_start(self, trainer: lightning.Trainer, method: Method) -> None:
+        self._begun = self._saved = time.monotonic()
+
+    def on_train_batch_end(
         self, trainer: lightning.Trainer, method: Method, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        now = time.monotonic()
-        self.trained_seconds += now - self._seen
-        self._seen = now
         self.cancelled = self.cancel()
-        if self.cancelled or now - self._saved >= self.seconds or trainer.global_step == trainer.max_steps:
+        due = time.monotonic() - self._saved >= self.seconds or trainer.global_step == trainer.max_steps
+        if self.cancelled or due:
             self._save(trainer, method)
         if self.cancelled:
             trainer.should_stop = True
@@ -141,10 +150,10 @@ class Checkpoints(lightning.Callback):
         self._saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trained_seconds": self.trained_seconds}
+        return {"seconds_spent": self.seconds_spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.trained_seconds = state["trained_seconds"]
+        self._spent_before = state["seconds_spent"]
 
 
 def finite_losses(method: Method) -> dict[str, float]:

@@ -18,7 +18,7 @@ from sslseg.data.sampling import PatchDataset, PatchSampler
 class StepStream:
     """The raw patches of the steps `first .. steps - 1`, to be gone through once.
 
-    It has no length on purpose: Lightning would hold the length of what is left against the steps of the whole run.
+    It has no length on purpose: Lightning would compare what is left with the steps of the whole run.
     """
 
     def __init__(self, sampler: PatchSampler, first: int, steps: int, device: torch.device) -> None:
@@ -53,7 +53,9 @@ class PatchDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> StepStream:
         return StepStream(self.sampler, self._step(), self.steps, self.augmenter.device)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> dict[str, Tensor]:
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> dict[str, Tensor]:
         return self.augmenter(batch, self._step())
 
     def _step(self) -> int:

@@ -36,7 +36,7 @@ class Split:
 def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     """Share the training cases out.
 
-    Cases with the most annotated organs are held back first, and none without which an organ could not be learned.
+    Cases with the most annotated organs are held back first, but none that is the last one of an organ.
 
     Args:
         cohort: the cohort.
@@ -116,7 +116,12 @@ def measure(
         image, truth = case.read_all()
         assert truth is not None
         predicted = segment_patch_grid(
-            networks, image, patch_size=plan.patch_size, classes=plan.classes, device=device, precision=precision
+            networks,
+            image,
+            patch_size=plan.patch_size,
+            classes=plan.classes,
+            device=device,
+            precision=precision,
         )
         # Dice of an organ that is in neither map, because the scan does not reach it, says nothing: NaN.
         for index, score in enumerate(dice_per_class(predicted, truth, range(1, plan.classes)), start=1):
