@@ -43,7 +43,8 @@ class TinyNetwork(SegmentationNetwork):
 
 
 def make_tiny(**options: Any) -> SegmentationNetwork:
-    return TinyNetwork(**options)
+    """Whatever architecture or initialisation a method asks for, it gets the tiny network."""
+    return TinyNetwork()
 
 
 def a_batch(step: int = 0) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,11 @@ from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import EventWriter, read_events
 from sslseg.contract.settings import TrainSettings
 from sslseg.train.training import train
-from tiny_training import Events, make_cohort, tiny_settings
 from torch import Tensor
+
+# Test files are imported one by one, without their folder.
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_training import Events, make_cohort, tiny_settings
 
 STEPS = 8
 
@@ -28,7 +32,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_resume import interruptible
-interruptible(Path(sys.argv[2]), Path(sys.argv[3]))
+interruptible(Path(sys.argv[2]), Path(sys.argv[3]), pause=0.05)
 """
 
 
@@ -39,13 +43,14 @@ def run_settings(model: str) -> TrainSettings:
     )
 
 
-def interruptible(cohort_folder: Path, job: Path) -> None:
-    """Train with a checkpoint at every step."""
+def interruptible(cohort_folder: Path, job: Path, *, pause: float = 0.0) -> None:
+    """Train with a checkpoint at every step, and some seconds of rest after each."""
     train(
         Cohort.read(cohort_folder),
         run_settings("killed"),
         EventWriter(job / "events.jsonl"),
         checkpoint_path=job / "last.ckpt",
+        cancel=lambda: bool(time.sleep(pause)),
         checkpoint_seconds=0.0,
     )
 
@@ -111,6 +116,19 @@ def test_a_killed_run_resumes_bit_equal(a_cohort: Cohort, tmp_path: Path) -> Non
 
     interruptible(a_cohort.folder, tmp_path)
     assert_bit_equal(weights(a_cohort, "killed"), weights(a_cohort, "undisturbed"))
+
+
+def test_a_run_that_was_killed_after_its_last_step_still_writes_its_model(
+    a_cohort: Cohort, tmp_path: Path
+) -> None:
+    settings = run_settings("late")
+    first = train(a_cohort, settings, Events(), checkpoint_path=tmp_path / "last.ckpt")
+    shutil.rmtree(a_cohort.model_folder("late"))
+    events = Events()
+    second = train(a_cohort, settings, events, checkpoint_path=tmp_path / "last.ckpt")
+    assert first is not None and second is not None and second.validation == first.validation
+    assert all(fields["step"] == 0 for fields in events.of("progress"))
+    assert_bit_equal(weights(a_cohort, "late"), weights(a_cohort, "undisturbed"))
 
 
 def test_a_resumed_run_keeps_the_cases_it_began_with(a_cohort: Cohort, tmp_path: Path) -> None:

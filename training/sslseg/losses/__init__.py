@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .consistency import entropy, kl_divergence, masked_mean, softmax_mse
-from .segmentation import SegmentationTerms, segmentation_loss, segmentation_terms
+from sslseg.losses.consistency import entropy, kl_divergence, masked_mean, softmax_mse
+from sslseg.losses.segmentation import SegmentationTerms, segmentation_loss, segmentation_terms
 
 __all__ = [
     "SegmentationTerms",

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _CLASSES = {
     "supervised": "sslseg.methods.supervised.Supervised",
     "mean_teacher": "sslseg.methods.mean_teacher.MeanTeacher",
+    "cps": "sslseg.methods.cps.CPS",
+    "cgs": "sslseg.methods.cgs.CGS",
+    "dual": "sslseg.methods.dual.Dual",
+    "micd": "sslseg.methods.micd.MICD",
+    "fdpl": "sslseg.methods.fdpl.FDPL",
 }
 
 

@@ -135,7 +135,7 @@ class Method(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, *arguments: Any, **named: Any
     ) -> None:
-        # The trainer's own clipping refuses fused optimisers under autocast, although bfloat16 scales nothing.
+        # The trainer's own clipping refuses fused optimisers under autocast, but bfloat16 scales nothing.
         if self.run.gradient_clip:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             torch.nn.utils.clip_grad_norm_(weights, self.run.gradient_clip)

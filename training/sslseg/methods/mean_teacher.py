@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sslseg.losses.segmentation import segmentation_loss
+from sslseg.losses import segmentation_loss, softmax_mse
 from sslseg.methods.base import Batch, Method, forward_together, pseudo_labelling
 from sslseg.methods.ema import EmaPair, make_teacher
 from sslseg.methods.schedules import ramp_up
@@ -57,13 +57,12 @@ class MeanTeacher(Method):
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         weak = batch["unlabelled"]
         with pseudo_labelling():
-            target = self.teacher(weak).float().softmax(dim=1)
+            target = self.teacher(weak).contiguous().float().softmax(dim=1)
         labelled, unlabelled = forward_together(self.student, batch["image"], self._view(weak, step))
-        difference = unlabelled.float().softmax(dim=1) - target
         weight = self.settings.consistency * ramp_up(step, self.settings.ramp_up * self.run.steps)
         return {
             "supervised": segmentation_loss(labelled, batch["label"], batch["known"]),
-            "consistency": weight * self.classes * difference.square().mean(),
+            "consistency": weight * self.classes * softmax_mse(unlabelled.contiguous(), target),
         }
 
     def ema_pairs(self) -> Sequence[EmaPair]:

@@ -24,8 +24,8 @@ LONGEST_MEMORY = 0.03
 def ema_decay(step: int, steps: int, decay: float) -> float:
     """`min(1 - 1/(t+1), a)`: a young teacher is the mean of its students (Tarvainen and Valpola 2017).
 
-    In runs of less than a few thousand steps `a = 0.99` would average over a good part of the training, and the
-    teacher would lag far behind its student; so a is at most `1 - 1/(0.03 T)` (our own decision).
+    In runs of less than a few thousand steps `a = 0.99` would average over a good part of the training, and
+    the teacher would lag far behind its student; so a is at most `1 - 1/(0.03 T)` (own decision).
     """
     longest = max(1.0, LONGEST_MEMORY * steps)
     return min(1.0 - 1.0 / (step + 1), decay, 1.0 - 1.0 / longest)

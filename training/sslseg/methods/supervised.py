@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sslseg.losses.segmentation import segmentation_loss
+from sslseg.losses import segmentation_loss
 from sslseg.methods.base import Batch, Method
 from sslseg.networks.base import SegmentationNetwork
 

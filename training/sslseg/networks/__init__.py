@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..contract.errors import SSLSegError
+from sslseg.contract.errors import SSLSegError
 
 if TYPE_CHECKING:
-    from .base import Initialisation, Normalisation, SegmentationNetwork, Stride
+    from sslseg.networks.base import Initialisation, Normalisation, SegmentationNetwork, Stride
 
 NETWORKS = {
     "vnet": "V-Net with 16 filters, the network of the field's comparisons",
@@ -71,12 +71,14 @@ def build_network(
     if not 0 <= options.get("dropout", 0) < 1:
         raise SSLSegError(f"The dropout {dropout} is not a probability below 1", remedy="Use 0 to 0.9.")
 
-    from .base import initialise
+    from sslseg.networks.base import initialise
+    from sslseg.networks.convolution import make_convolutions_safe
 
     module, class_name = _CLASSES[name]
     network_class = getattr(import_module(f".{module}", __package__), class_name)
     network = network_class(in_channels=in_channels, out_channels=out_channels, strides=levels, **options)
     initialise(network, init)
+    make_convolutions_safe(network)
     return network
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..contract.errors import SSLSegError
+from sslseg.contract.errors import SSLSegError
 
 Stride = tuple[int, int, int]
 Initialisation = Literal["kaiming", "xavier"]
 Normalisation = Literal["batch", "instance", "group"]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What rebuilds a network: `build_network(name, **options)`."""
+
+    name: str
+    options: dict[str, Any]
 
 
 class SegmentationNetwork(nn.Module):
@@ -26,7 +35,10 @@ class SegmentationNetwork(nn.Module):
         level_channels: channels of what `features` returns, coarsest level first.
         strides: downsampling factors (z, y, x) of each encoder level, finest first.
         stride: their product; the sides of a patch must be multiples of it.
+        spec: what rebuilds the network; set by `build_network`.
     """
+
+    spec: NetworkSpec
 
     def __init__(
         self, *, in_channels: int, out_channels: int, level_channels: Sequence[int], strides: Sequence[Stride]

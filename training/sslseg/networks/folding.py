@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .base import SegmentationNetwork
+from sslseg.networks.base import SegmentationNetwork
 
 
 def fold_batch_norm(network: SegmentationNetwork) -> SegmentationNetwork:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..contract.errors import SSLSegError
-from .base import Normalisation, SegmentationNetwork, Stride
+from sslseg.contract.errors import SSLSegError
+from sslseg.networks.base import Normalisation, SegmentationNetwork, Stride
 
 _NORMS: dict[Normalisation, tuple[str, dict[str, Any]]] = {
     "batch": ("BATCH", {}),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract.errors import SSLSegError
-from .base import Normalisation, SegmentationNetwork, Stride, normalisation
-from .vnet import VNetDecoder
+from sslseg.contract.errors import SSLSegError
+from sslseg.networks.base import Normalisation, SegmentationNetwork, Stride, normalisation
+from sslseg.networks.vnet import VNetDecoder
 
 BLOCKS = (3, 4, 6, 3)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .base import Normalisation, SegmentationNetwork, Stride, normalisation
+from sslseg.networks.base import Normalisation, SegmentationNetwork, Stride, normalisation
 
 
 def convolutions(count: int, in_channels: int, out_channels: int, norm: Normalisation) -> nn.Sequential:

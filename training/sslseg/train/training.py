@@ -168,13 +168,21 @@ def _prepare(
     plan = make_plan(
         fingerprint,
         device=device.type,
-        memory_bytes=torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None,
+        memory_bytes=_memory(device, recipe),
         patch_size=settings.patch_size,
     )
     bfloat16 = use_bfloat16(device, settings.precision)
     prepared = PreparedRun(SCHEMA, VERSION, recipe, split, plan, bfloat16)
     write_json(path, to_json(prepared))
     return prepared
+
+
+def _memory(device: torch.device, recipe: Recipe) -> int | None:
+    """What a step may take, in bytes; None if nothing limits it but the plan."""
+    limits = [] if recipe.memory_bytes is None else [recipe.memory_bytes]
+    if device.type == "cuda":
+        limits.append(torch.cuda.get_device_properties(device).total_memory)
+    return min(limits, default=None)
 
 
 def _open_stores(cohort: Cohort, prepared: PreparedRun, progress: Callable[[int, int], None]) -> _Stores:

@@ -1,0 +1,64 @@
+"""FDPL in plain PyTorch; see `plain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sslseg.bench.speed.plain import Batch, MakeNetwork, Plain, cross_entropy, dice_loss
+from sslseg.methods.fdpl import cutmix_box
+
+
+class PlainFdpl(Plain):
+    """Two networks; fixed labels of the patch and dynamic ones of a displaced crop."""
+
+    def build(self, make_network: MakeNetwork) -> None:
+        self.first = self.made(make_network(init="kaiming"))
+        self.second = self.made(make_network(init="xavier"))
+
+    def students(self) -> Sequence[nn.Module]:
+        return [self.first, self.second]
+
+    def loss(self, batch: Batch, step: int) -> Tensor:
+        fixed, shifted = batch["unlabelled"], batch["shifted"]
+        with torch.no_grad():
+            fixed_labels = [torch.argmax(network(fixed), dim=1) for network in self.students()]
+            moved_labels = [torch.argmax(network(shifted), dim=1) for network in self.students()]
+        dynamic_labels = [
+            combined(moved, label, batch["shift"])
+            for moved, label in zip(moved_labels, fixed_labels, strict=True)
+        ]
+        box = cutmix_box(fixed.shape[-2:], self.seed, step, 4.0)
+        supervised = [_half_each(network(batch["image"]), batch["label"]) for network in self.students()]
+        original = self.first(fixed)
+        mixed = self.second(_cut(fixed, box))
+        first = _half_each(original, fixed_labels[1]) + _half_each(original, dynamic_labels[1])
+        second = _half_each(mixed, _cut(fixed_labels[0], box)) + _half_each(
+            mixed, _cut(dynamic_labels[0], box)
+        )
+        return supervised[0] + supervised[1] + self.ramp(step, 0.4) * (first + second)
+
+
+def combined(moved: Tensor, fixed: Tensor, shift: Tensor) -> Tensor:
+    """Labels of the displaced crop where it overlaps the patch, sample by sample."""
+    result = fixed.clone()
+    for sample in range(len(fixed)):
+        into, of = [], []
+        for side, by in zip(fixed.shape[1:], shift[sample].tolist(), strict=True):
+            into.append(slice(max(0, by), side + min(0, by)))
+            of.append(slice(max(0, -by), side + min(0, -by)))
+        result[(sample, *into)] = moved[(sample, *of)]
+    return result
+
+
+def _half_each(logits: Tensor, label: Tensor) -> Tensor:
+    return 0.5 * (cross_entropy(logits, label) + dice_loss(logits, label))
+
+
+def _cut(patches: Tensor, box: tuple[slice, slice]) -> Tensor:
+    mixed = patches.clone()
+    for sample in range(len(patches)):
+        mixed[sample][..., box[0], box[1]] = patches[sample - 1][..., box[0], box[1]]
+    return mixed
