@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sslseg.contract.labels import IGNORE
+from sslseg.losses.segmentation import segmentation_loss
 from sslseg.methods import build_method
 from sslseg.methods.base import Batch, RunSettings, seed_generators
 from sslseg.methods.fdpl import FDPL, combine, cut, cutmix_box
@@ -161,7 +162,9 @@ class Threshold(SegmentationNetwork):
 
 def threshold_method(first: float, second: float) -> FDPL:
     thresholds = {"kaiming": first, "xavier": second}
-    return FDPL(lambda init: Threshold(thresholds[init]), 2, RunSettings(steps=1), FDPL.Settings())
+    return FDPL(
+        lambda init: Threshold(thresholds[init]), 2, RunSettings(steps=1), FDPL.Settings(loss_scale=1.0)
+    )
 
 
 def test_pseudo_labels_come_from_the_other_network_and_from_both_crops():
@@ -219,6 +222,14 @@ def test_alpha_weighs_cross_entropy_against_dice():
         return losses(make_method(alpha=alpha), batch)["supervised first"].item()
 
     assert supervised(0.3) == pytest.approx(0.3 * supervised(1.0) + 0.7 * supervised(0.0), rel=1e-5)
+
+
+def test_the_supervised_loss_has_the_scale_of_the_other_methods():
+    method, batch = make_method(), a_batch()
+    method.eval()
+    with torch.no_grad():
+        plain = segmentation_loss(method.first(batch["image"]), batch["label"], batch["known"])
+        assert losses(method, batch)["supervised first"].item() == pytest.approx(plain.item(), rel=1e-5)
 
 
 def test_unannotated_voxels_and_organs_give_no_gradient():
@@ -318,4 +329,10 @@ def test_ships_both_networks_kaiming_and_xavier_initialised():
 
 def test_describes_its_settings():
     defaults = {setting.name: setting.default for setting in describe_settings(FDPL.Settings)}
-    assert defaults == {"alpha": 0.5, "consistency": 1.0, "ramp_up": 0.4, "cutmix_beta": 4.0}
+    assert defaults == {
+        "alpha": 0.5,
+        "consistency": 1.0,
+        "ramp_up": 0.4,
+        "loss_scale": 2.0,
+        "cutmix_beta": 4.0,
+    }

@@ -95,9 +95,7 @@ def test_a_plain_rendition_has_the_loss_and_the_gradient_of_the_method(
     tolerance = 2e-2 if name == "dual" else 1e-4
     assert loss.item() == pytest.approx(expected.item(), rel=tolerance)
     for part, network in ours.items():
-        for (weight, own), other in zip(
-            network.named_parameters(), theirs[part].parameters(), strict=True
-        ):
+        for (weight, own), other in zip(network.named_parameters(), theirs[part].parameters(), strict=True):
             if own.grad is None:
                 assert other.grad is None, weight
                 continue

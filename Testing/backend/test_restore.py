@@ -95,7 +95,7 @@ def test_agrees_with_resampling_every_probability_map(
     assert clear[inside].mean() > 0.9
     np.testing.assert_array_equal(restored.labels[inside][clear[inside]], expected[inside][clear[inside]])
     assert set(np.unique(restored.labels)) == set(VALUES)
-    entropy = resampled(entropy_percent(probabilities).numpy(), grid)
+    entropy = resampled(np.stack([entropy_percent(plane).numpy() for plane in probabilities]), grid)
     assert np.abs(restored.uncertainty.astype(float) - entropy)[inside].max() <= 0.51
 
 

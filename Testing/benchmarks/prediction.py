@@ -4,12 +4,12 @@
     python Testing/benchmarks/prediction.py memory [--slices 600] [--native]
 
 speed: a V-Net learns on phantoms for a minute, then segments phantoms it has not seen: MONAI's
-`sliding_window_inference` and ours with the same network, windows and overlap. They take turns; the fastest of the
-repeats counts, in wall-clock time and in the time the CPU spent. Dice is that against the phantoms' labels.
+`sliding_window_inference` and ours with the same network, windows and overlap. They take turns; the fastest
+of the repeats counts, in wall-clock time and in the time the CPU spent. Dice is against the phantoms' labels.
 
-memory: a synthetic CT of 512 x 512 x `slices` voxels with 14 organs goes the whole way, from the image to label and
-uncertainty on its grid, in a process of its own. `--native` predicts on the scan's own grid, the worst case for the
-accumulator, with a network of one layer so that it takes minutes, not hours.
+memory: a synthetic CT of 512 x 512 x `slices` voxels with 14 organs goes the whole way, from the image to label
+and uncertainty on its grid, in a process of its own. `--native` predicts on the scan's own grid, the worst case
+for the accumulator, with a network of one layer so that it takes minutes, not hours.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def speed(steps: int, repeats: int) -> None:
         "sslseg, float32": ours(network, "float32"),
         "sslseg, bfloat16": ours(network, "bfloat16"),
     }
-    wall, cpu = ({name: np.inf for name in ways} for _ in range(2))
+    wall, cpu = (dict.fromkeys(ways, np.inf) for _ in range(2))
     dice, classes = {}, {}
     for _ in range(repeats + 1):
         for name, segment in ways.items():
@@ -199,8 +199,8 @@ def memory_of_one(slices: int, *, native: bool) -> None:
     size = 512 * 512 * slices / 2**20
     spacing = " x ".join(f"{side:.2f}" for side in plan.spacing)
     print(
-        f"512 x 512 x {slices}, {plan.classes} classes, grid {spacing} mm, patch {plan.patch_size}: {seconds:.0f} s, "
-        f"peak {_peak_mib():.0f} MiB; of it {before:.0f} before the prediction (libraries and the scan, "
+        f"512 x 512 x {slices}, {plan.classes} classes, grid {spacing} mm, patch {plan.patch_size}: "
+        f"{seconds:.0f} s, peak {_peak_mib():.0f} MiB; of it {before:.0f} before the prediction (libraries and the scan, "
         f"{2 * size:.0f}) and {2 * size:.0f} the results; "
         f"{len(np.unique(sitk.GetArrayViewFromImage(prediction.label_map)))} values found"
     )

@@ -29,7 +29,7 @@ from sslseg.contract.files import locked, read_json, write_json, write_text
 from sslseg.contract.strict import from_json, to_json
 from sslseg.data.plan import Plan
 from sslseg.networks import build_network
-from sslseg.networks.base import SegmentationNetwork
+from sslseg.networks.base import NetworkSpec, SegmentationNetwork
 
 SCHEMA = "sslseg.model"
 VERSION = 1
@@ -37,14 +37,6 @@ FILE_NAME = "sslseg.json"
 WEIGHTS = Path("models", "model.pt")
 
 _COPY_AGAIN = "Copy the whole model folder again, or train anew."
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """What rebuilds a network: `build_network(name, **options)`."""
-
-    name: str
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def save_model(
         SSLSegError: the folder cannot be written.
     """
     folder = Path(folder)
-    specs = [NetworkSpec(network.spec.name, dict(network.spec.options)) for network in networks]
+    specs = [network.spec for network in networks]
     names = [spec.name for spec in specs]
     with _replaced_folder(folder) as new:
         write_json(new / FILE_NAME, to_json(_Document(SCHEMA, VERSION, specs, plan, record)))

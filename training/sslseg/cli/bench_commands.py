@@ -107,6 +107,40 @@ def accuracy(
     out.print(Markdown((output / "table.md").read_text(encoding="utf-8")))
 
 
+@bench.command()
+def speed(
+    output: Annotated[Path, typer.Option(help="Where the table, the plot and the raw figures go.")] = Path(
+        "sslseg-speed"
+    ),
+    device: Device = "auto",
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="With commas between them: training, prediction, file, patches, evaluation, growth."
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny inputs, to see that everything works on this computer.")
+    ] = False,
+) -> None:
+    """Measure time and memory beside MONAI, nnU-Net, medpy and plain PyTorch, by turns on the same input.
+
+    Takes a quarter of an hour on two processor cores; leave the computer alone meanwhile.
+    """
+    from sslseg.bench.speed.command import bench_speed
+    from sslseg.networks.devices import resolve_device
+
+    chosen = None if rows is None else [name.strip() for name in rows.split(",") if name.strip()]
+    table = bench_speed(
+        output,
+        device=str(resolve_device(device)),
+        groups=chosen,
+        quick=quick,
+        say=lambda line: out.print(escape(f"  {line}")),
+    )
+    out.print(Markdown(table.read_text(encoding="utf-8")))
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):

@@ -69,9 +69,9 @@ def restore(slabs: Iterable[Slab], grid: WorkingGrid, values: npt.NDArray[np.uin
 
 
 def entropy_percent(probabilities: Tensor) -> Tensor:
-    """Entropy `(n, Y, X)` of `probabilities (n, C, Y, X)` in % of that of C equally likely classes."""
-    entropy = probabilities.clamp_min(1e-9).log_().mul_(probabilities).sum(1)
-    return entropy.mul_(-PERCENT / math.log(probabilities.shape[1])).clamp_(0, PERCENT)
+    """Entropy `(Y, X)` of `probabilities (C, Y, X)` in % of that of C equally likely classes."""
+    entropy = probabilities.clamp_min(1e-9).log_().mul_(probabilities).sum(0)
+    return entropy.mul_(-PERCENT / math.log(len(probabilities))).clamp_(0, PERCENT)
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,13 @@ class _Slice:
 
 def _slices(slabs: Iterable[Slab]) -> Iterator[_Slice]:
     for slab in slabs:
-        probabilities = slab.probabilities
-        entropy = entropy_percent(probabilities)
-        # The winner has at least 1/C, and so has at least one of the voxels it was interpolated from.
-        possible = probabilities > 0.99 / probabilities.shape[1]
-        rows, columns = possible.any(-1).cpu().numpy(), possible.any(-2).cpu().numpy()
-        for number, content in enumerate(probabilities):
+        for number, content in enumerate(slab.probabilities):
+            # The winner has at least 1/C, and so has at least one of the voxels it was interpolated from.
+            possible = content > 0.99 / len(content)
+            rows, columns = possible.any(-1).cpu().numpy(), possible.any(-2).cpu().numpy()
             # The last slice is still needed when the slab is gone.
-            kept = content.clone() if number + 1 == len(probabilities) else content
-            yield _Slice(slab.start + number, kept, entropy[number], rows[number], columns[number])
+            kept = content.clone() if number + 1 == len(slab.probabilities) else content
+            yield _Slice(slab.start + number, kept, entropy_percent(content), rows, columns)
 
 
 class _Plane:

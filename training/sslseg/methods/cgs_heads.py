@@ -26,8 +26,8 @@ class Specialists(nn.Module):
 
     "shared" has one hidden layer for all, so that another organ costs three output channels; "paper" gives
     each its own 1x1x1 convolution, normalisation, LeakyReLU and 3x3x3 convolution (in-plane where the network
-    never downsamples through the slices). Neither has a loop: the K hidden layers of the paper lie side by side
-    in one convolution, and the output layers are the groups of another.
+    never downsamples through the slices). Neither has a loop: the K hidden layers of the paper lie side by
+    side in one convolution, and the output layers are the groups of another.
 
     Args:
         network: where the feature comes from.
@@ -68,8 +68,8 @@ class Specialists(nn.Module):
     def loss(self, read: Tensor, labels: Tensor, known: Tensor | None = None) -> Tensor:
         """`(1/K) sum_k sum over label maps of L(s_k, phi_k(y))`.
 
-        In a case that lacks the annotation of organ k, specialist k takes part in nothing. Background and "any
-        other organ" cannot be told apart in such a case, so the other specialists learn from it only where
+        In a case that lacks the annotation of organ k, specialist k takes part in nothing. Background and
+        "other organ" cannot be told apart in such a case, so the other specialists learn from it only where
         their own organ is: the probabilities of their two other classes count as one.
 
         Args:

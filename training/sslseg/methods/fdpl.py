@@ -51,6 +51,14 @@ class FDPLSettings(MethodSettings):
         minimum=0.0,
         maximum=1.0,
     )
+    loss_scale: float = setting(
+        2.0,
+        "factor of the whole loss; 2 makes alpha = 0.5 the cross-entropy + Dice of other methods, so that "
+        "one learning rate suits all; 1 is the paper's",
+        "own decision",
+        minimum=0.1,
+        maximum=10.0,
+    )
     cutmix_beta: float = setting(
         4.0, "both parameters of the Beta distribution of the CutMix box", "paper", minimum=0.1, maximum=100.0
     )
@@ -85,7 +93,7 @@ class FDPL(Method):
         labelled_2, mixed_2 = forward_together(self.second, image, cut(fixed, box))
         dynamic_1, dynamic_2 = combine(moved_1, label_1, shift), combine(moved_2, label_2, shift)
         weight = self.settings.consistency * ramp_up(step, self.settings.ramp_up * self.run.steps)
-        return {
+        terms = {
             "supervised first": self._supervised(labelled_1, batch),
             "supervised second": self._supervised(labelled_2, batch),
             "fixed first": weight * _learn(original_1, label_2),
@@ -93,6 +101,7 @@ class FDPL(Method):
             "fixed second": weight * _learn(mixed_2, cut(label_1, box)),
             "dynamic second": weight * _learn(mixed_2, cut(dynamic_1, box)),
         }
+        return {name: self.settings.loss_scale * term for name, term in terms.items()}
 
     def inference_networks(self) -> Sequence[SegmentationNetwork]:
         return [self.first, self.second]

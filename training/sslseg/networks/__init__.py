@@ -71,7 +71,7 @@ def build_network(
     if not 0 <= options.get("dropout", 0) < 1:
         raise SSLSegError(f"The dropout {dropout} is not a probability below 1", remedy="Use 0 to 0.9.")
 
-    from sslseg.networks.base import initialise
+    from sslseg.networks.base import NetworkSpec, initialise
     from sslseg.networks.convolution import make_convolutions_safe
 
     module, class_name = _CLASSES[name]
@@ -79,6 +79,9 @@ def build_network(
     network = network_class(in_channels=in_channels, out_channels=out_channels, strides=levels, **options)
     initialise(network, init)
     make_convolutions_safe(network)
+    # The initial weights are no part of what the network is: a saved model brings its own.
+    shape = {"in_channels": in_channels, "out_channels": out_channels, "strides": [list(level) for level in levels]}
+    network.spec = NetworkSpec(name, shape | options)
     return network
 
 

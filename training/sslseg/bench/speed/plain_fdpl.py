@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sslseg.bench.speed.plain import Batch, MakeNetwork, Plain, cross_entropy, dice_loss
 from sslseg.methods.fdpl import cutmix_box
+from sslseg.transforms.streams import numpy_stream
 
 
 class PlainFdpl(Plain):
@@ -30,7 +31,8 @@ class PlainFdpl(Plain):
             combined(moved, label, batch["shift"])
             for moved, label in zip(moved_labels, fixed_labels, strict=True)
         ]
-        box = cutmix_box(fixed.shape[-2:], self.seed, step, 4.0)
+        random = numpy_stream(self.seed, step, "CutMix box")
+        box = cutmix_box(fixed.shape[2:], 4.0, random, fixed.device)[0]
         supervised = [_half_each(network(batch["image"]), batch["label"]) for network in self.students()]
         original = self.first(fixed)
         mixed = self.second(_cut(fixed, box))
@@ -49,7 +51,7 @@ def combined(moved: Tensor, fixed: Tensor, shift: Tensor) -> Tensor:
         for side, by in zip(fixed.shape[1:], shift[sample].tolist(), strict=True):
             into.append(slice(max(0, by), side + min(0, by)))
             of.append(slice(max(0, -by), side + min(0, -by)))
-        result[(sample, *into)] = moved[(sample, *of)]
+        result[sample][into[0], into[1], into[2]] = moved[sample][of[0], of[1], of[2]]
     return result
 
 
@@ -57,8 +59,9 @@ def _half_each(logits: Tensor, label: Tensor) -> Tensor:
     return 0.5 * (cross_entropy(logits, label) + dice_loss(logits, label))
 
 
-def _cut(patches: Tensor, box: tuple[slice, slice]) -> Tensor:
+def _cut(patches: Tensor, box: Tensor) -> Tensor:
+    """CutMix with the patch before, sample by sample."""
     mixed = patches.clone()
     for sample in range(len(patches)):
-        mixed[sample][..., box[0], box[1]] = patches[sample - 1][..., box[0], box[1]]
+        mixed[sample] = torch.where(box, patches[sample - 1], patches[sample])
     return mixed

@@ -72,7 +72,9 @@ class PlainMicd(Plain):
             consistency = consistency + cross_entropy(logits[own], taught[own])
         self.difficulty.update(_dice(labelled[0].detach(), label), counts)
         of_unlabelled = hard[1][len(image) :]
-        self.distribution.update([int((of_unlabelled == index).sum().item()) for index in range(self.classes)])
+        self.distribution.update(
+            [int((of_unlabelled == index).sum().item()) for index in range(self.classes)]
+        )
         return loss + 0.1 * self.ramp(step) * consistency
 
 

@@ -43,7 +43,9 @@ def speed_figure(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
             color=theme.ink,
         )  # fmt: skip
         if row.target is not None and row.target.at_least:
-            axes.plot((row.target.value,) * 2, (place - 0.42, place + 0.42), color=theme.ink, lw=1.6, zorder=4)
+            axes.plot(
+                (row.target.value,) * 2, (place - 0.42, place + 0.42), color=theme.ink, lw=1.6, zorder=4
+            )
     names = [f"{row.work}  vs {row.peer}" for row in compared]
     axes.set_yticks(range(len(compared)), names, size=8.5, color=theme.ink)
     axes.invert_yaxis()

@@ -121,7 +121,7 @@ def markdown(rows: Sequence[Row], machine: dict[str, Any], command: str) -> str:
         f"torch {machine['versions'].get('torch', '?')}, {machine['system']}.",
         "",
         "Both sides ran by turns in one process tree on the same input. *times* is the peer's time over ours, round "
-        "by round: median [lowest – highest]. Memory is the peak beyond what the imported libraries take.",
+        "by round: median [lowest - highest]. Memory is the peak beyond what the imported libraries take.",
     ]
     for group in dict.fromkeys(row.group for row in rows):
         lines += [
@@ -140,7 +140,7 @@ def markdown(rows: Sequence[Row], machine: dict[str, Any], command: str) -> str:
 def _cells(row: Row) -> list[str]:
     ratio = ""
     if row.ratio is not None:
-        ratio = f"**{number(row.ratio.median)}** [{number(row.ratio.low)} – {number(row.ratio.high)}]"
+        ratio = f"**{number(row.ratio.median)}** [{number(row.ratio.low)} - {number(row.ratio.high)}]"
     elif row.value is not None:
         ratio = f"**{number(row.value)}**"
     memory = mebibytes(row.memory)
@@ -193,7 +193,7 @@ def _processor() -> str:
 def number(value: float) -> str:
     """Three digits, without an exponent."""
     if not math.isfinite(value):
-        return "–"
+        return "?"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

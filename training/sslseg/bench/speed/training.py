@@ -56,9 +56,7 @@ PLAIN = {
     "mean_teacher": Rendition("mean_teacher", _HERE + "plain.PlainMeanTeacher"),
     "cps": Rendition("cps", _HERE + "plain.PlainCPS"),
     "cgs": Rendition("cgs", _HERE + "plain_cgs.PlainCGS"),
-    "cgs, paper's heads": Rendition(
-        "cgs", _HERE + "plain_cgs.PlainCGSPaper", {"specialist_head": "paper"}
-    ),
+    "cgs, paper's heads": Rendition("cgs", _HERE + "plain_cgs.PlainCGSPaper", {"specialist_head": "paper"}),
     "micd": Rendition("micd", _HERE + "plain_micd.PlainMicd"),
     "dual": Rendition("dual", _HERE + "plain_dual.PlainDual"),
     "fdpl": Rendition("fdpl", _HERE + "plain_fdpl.PlainFdpl"),
@@ -139,7 +137,7 @@ def _row(
         target=Target(4.0 if device.startswith("cuda") else 2.5),
         memory_target=Target(0.6, at_least=False),
         note=f"{number(1 / ours.median)} steps/s, 6,000 steps in {number(minutes)} min, "
-        f"{100 * speed / ceiling:.0f} % of the convolution ceiling; reading is {100 * reading:.0f} % of theirs",
+        f"{100 * speed / ceiling:.0f} % of the convolution ceiling; they read {100 * reading:.0f} % of the time",
         facts={"flop": ours.facts["flop"], "ceiling": ceiling, "share_of_ceiling": speed / ceiling},
     )
 
@@ -245,34 +243,29 @@ class WholeVolumePatches(IterableDataset[dict[str, Tensor]]):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         random = np.random.default_rng(torch.initial_seed() % 2**63)
         while True:
-            drawn = [self._case(random, random.integers(CASES // 2)) for _ in range(PER_KIND)]
+            drawn = [self._case(random, 0) for _ in range(PER_KIND)]
             images, labels, _, _ = zip(*drawn, strict=True)
             batch = {"image": _stacked(images)[:, None], "label": _stacked(labels).long()}
             if self.unlabelled:
-                drawn = [self._case(random, random.integers(CASES // 2, CASES)) for _ in range(PER_KIND)]
+                drawn = [self._case(random, CASES // 2) for _ in range(PER_KIND)]
                 images, _, shifted, shifts = zip(*drawn, strict=True)
                 batch["unlabelled"] = _stacked(images)[:, None]
                 if self.shifted:
                     batch |= {"shifted": _stacked(shifted)[:, None], "shift": _stacked(shifts)}
             yield batch
 
-    def _case(self, random: np.random.Generator, number_of_case: int) -> tuple[np.ndarray, ...]:
-        """Patch, label, the displaced patch and its displacement."""
-        with np.load(whole_file(self.folder, int(number_of_case))) as file:
+    def _case(self, random: np.random.Generator, first: int) -> tuple[np.ndarray, ...]:
+        """Of a case from `first` on: patch, label, the displaced patch and its displacement."""
+        with np.load(whole_file(self.folder, first + int(random.integers(CASES // 2)))) as file:
             image, label = file["image"], file["label"]
-        turns, axis = random.integers(4), random.integers(3)
+        turns, axis = int(random.integers(4)), int(random.integers(3))
         image, label = (np.flip(np.rot90(each, turns, (1, 2)), axis).copy() for each in (image, label))
-        room = np.array(image.shape) - self.patch
+        room = np.array(image.shape) - np.array(self.patch)
         start = random.integers(0, room + 1)
         low, high = SHIFT_LIMITS
         share = random.uniform(low, high, 3) * random.choice((-1, 1), 3) * (0, 1, 1)
-        other = np.clip(start + np.rint(share * self.patch).astype(int), 0, room)
-        return (
-            self._crop(image, start),
-            self._crop(label, start),
-            self._crop(image, other),
-            (other - start).astype(np.int64),
-        )
+        other = np.clip(start + np.rint(share * np.array(self.patch)).astype(np.int64), 0, room)
+        return self._crop(image, start), self._crop(label, start), self._crop(image, other), other - start
 
     def _crop(self, volume: np.ndarray, start: np.ndarray) -> np.ndarray:
         return volume[tuple(slice(s, s + p) for s, p in zip(start, self.patch, strict=True))].copy()
@@ -293,7 +286,8 @@ def convolve(turns: Turns, device: str, size: int) -> None:
     """A side: 3x3x3 convolutions of 64 channels, which hold memory traffic small beside the arithmetic."""
     place = torch.device(device)
     kind = torch.bfloat16 if use_bfloat16(place, "auto") else torch.float32
-    layer = torch.nn.Conv3d(64, 64, 3, padding=1).to(place, kind, memory_format=torch.channels_last_3d)
+    layer = torch.nn.Conv3d(64, 64, 3, padding=1).to(place, kind)
+    layer = layer.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     image = torch.randn(2, 64, size, size, size, device=place, dtype=kind)
     image = image.contiguous(memory_format=torch.channels_last_3d)
 
