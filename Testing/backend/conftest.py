@@ -80,8 +80,8 @@ def run_steps() -> Callable[..., list[dict[str, float]]]:
             optimizer.step()
             scheduler.step()
             for pair in method.ema_pairs():
-                update_teacher(pair, ema_decay(step, pair.decay))
-            measured.append({name: float(term) for name, term in terms.items()})
+                update_teacher(pair, ema_decay(step, method.run.steps, pair.decay))
+            measured.append({name: float(term.detach()) for name, term in terms.items()})
         return measured
 
     return run

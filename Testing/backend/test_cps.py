@@ -19,9 +19,14 @@ from torch import Tensor
 @pytest.fixture
 def make(network_factory: Callable[..., Any]) -> Callable[..., CPS]:
     def method(
-        classes: int = 3, *, seed: int = 0, network: dict[str, Any] | None = None, **settings: Any
+        classes: int = 3,
+        *,
+        seed: int = 0,
+        steps: int = 10,
+        network: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> CPS:
-        run = RunSettings(steps=10, seed=seed, learning_rate=0.05)
+        run = RunSettings(steps=steps, seed=seed, learning_rate=0.05)
         factory = network_factory(classes, **(network or {}))
         built = build_method("cps", factory, classes=classes, run=run, settings=settings)
         assert isinstance(built, CPS)
@@ -113,6 +118,6 @@ def test_a_resumed_run_continues_identically(make: Any, tiny_batch: Any, run_ste
 
 
 def test_learns_in_bfloat16(make: Any, tiny_batch: Any, run_steps: Any):
-    measured = run_steps(make(network={"dropout": 0.0}), [tiny_batch(3)] * 200, bfloat16=True)
+    measured = run_steps(make(steps=200, network={"dropout": 0.0}), [tiny_batch(3)] * 200, bfloat16=True)
     assert all(math.isfinite(value) for terms in measured for value in terms.values())
     assert measured[-1]["supervised_first"] < 0.5 * measured[0]["supervised_first"]

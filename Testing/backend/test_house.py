@@ -27,7 +27,10 @@ ALLOWED = {
     "predict": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "train", "predict"},
     "demo": {"contract", "data", "methods", "evaluate", "report", "jobs", "bundle", "bench"},
-    "bench": {"contract", "data", "methods", "networks", "evaluate", "report", "jobs", "bundle"},
+    "bench": {
+        "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",
+        "predict", "evaluate", "report", "jobs",
+    },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",
         "train", "predict", "jobs", "evaluate", "report", "demo", "bench",

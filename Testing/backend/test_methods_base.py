@@ -26,6 +26,12 @@ from sslseg.networks.base import SegmentationNetwork
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+# Lightning speaks of its own internals, and of teachers being in eval mode, as they shall be.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:Found .* module.* in eval mode"),
+]
+
 CLASSES = 3
 
 

@@ -3,8 +3,8 @@
     python Testing/benchmarks/cgs_heads.py [--network vnet] [--patch 48 48 48] [--repeats 5] [--device cpu]
 
 One process per variant, so that the peak of its memory is its own: with the default and the paper's
-specialist heads, 2 and 15 organs, and the step of supervised training on the same network and patches. Time is
-the fastest of the repeats; memory is the peak above what was in use before the first step.
+specialist heads, 2 and 15 organs, and the step of supervised training on the same network and patches. Time
+is the fastest of the repeats; memory is the peak above what was in use before the first step.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class ModelRecord:
         labelled: cases whose label was trained on.
         unlabelled: cases that were trained on without a label.
         validation_cases: annotated cases held back to measure; none of them was trained on.
-        dice: mean Dice (0..1) of the shipped weights over the validation cases per organ; None where undefined.
+        dice: mean Dice (0..1) of the shipped weights per organ over the validation cases; None: undefined.
         validation: how that went during training.
         seconds: wall-clock time of the training.
         seconds_per_step: of an optimiser step, without validation.

@@ -138,7 +138,7 @@ def speed(
         quick=quick,
         say=lambda line: out.print(escape(f"  {line}")),
     )
-    out.print(Markdown(table.read_text(encoding="utf-8")))
+    out.print(f"[green]Done.[/] The table is {escape(str(table))}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

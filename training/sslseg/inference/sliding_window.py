@@ -109,16 +109,23 @@ def sliding_window(
     Raises:
         torch.OutOfMemoryError: the device has too little memory for this batch.
     """
-    grid = _WindowGrid.over(image.shape, window, overlap)
+    grid = _WindowGrid.over(image.shape, window, overlap, ensemble.device)
     batch = batch or default_batch(grid.window, ensemble.device)
     accumulator = torch.zeros(grid.window[0], ensemble.classes, *grid.padded[1:], device=ensemble.device)
     places = list(itertools.product(*map(range, map(len, grid.starts[1:]))))
     done, total = 0, len(places) * len(grid.starts[0])
     for row, start in enumerate(grid.starts[0]):
-        content = _content(image, grid, start).to(ensemble.device)
+        slices = _slices(image, grid, start)
+        content = slices.to(ensemble.device)
         for first in range(0, len(places), batch):
             chunk = places[first : first + batch]
-            _add_windows(accumulator, ensemble, content, [grid.part(row, *place) for place in chunk])
+            filled: list[_Part] = []
+            empty: list[_Part] = []
+            for part in (grid.part(row, *place) for place in chunk):
+                # Asked of the main memory: asking a GPU would mean waiting for it.
+                (filled if slices[:, part.y, part.x].any() else empty).append(part)
+            _add_background(accumulator, empty)
+            _add_windows(accumulator, ensemble, content, filled)
             done += len(chunk)
             if progress:
                 progress(done, total)
@@ -198,7 +205,9 @@ class _WindowGrid:
     weights: tuple[list[Tensor], ...]
 
     @classmethod
-    def over(cls, size: Sequence[int], window: Sequence[int], overlap: float) -> _WindowGrid:
+    def over(
+        cls, size: Sequence[int], window: Sequence[int], overlap: float, device: torch.device
+    ) -> _WindowGrid:
         padded = [max(pair) for pair in zip(size, window, strict=True)]
         starts = [window_starts(*pair, overlap) for pair in zip(padded, window, strict=True)]
         return cls(
@@ -207,7 +216,10 @@ class _WindowGrid:
             before=_size((whole - part) // 2 for whole, part in zip(padded, size, strict=True)),
             window=_size(window),
             starts=tuple(starts),
-            weights=tuple(_partition_of_unity(*axis) for axis in zip(padded, window, starts, strict=True)),
+            weights=tuple(
+                [weight.to(device) for weight in _partition_of_unity(*axis)]
+                for axis in zip(padded, window, starts, strict=True)
+            ),
         )
 
     def part(self, row: int, column: int, place: int) -> _Part:
@@ -238,7 +250,7 @@ def _partition_of_unity(length: int, window: int, starts: Sequence[int]) -> list
     return [torch.from_numpy((gaussian / total[s : s + window]).astype(np.float32)) for s in starts]
 
 
-def _content(image: np.ndarray, grid: _WindowGrid, start: int) -> Tensor:
+def _slices(image: np.ndarray, grid: _WindowGrid, start: int) -> Tensor:
     """The slices `(D, Y, X)` a row of windows looks at, padded with 0, in the image's own type."""
     row = np.zeros((grid.window[0], *grid.padded[1:]), image.dtype)
     bz, by, bx = grid.before
@@ -248,22 +260,21 @@ def _content(image: np.ndarray, grid: _WindowGrid, start: int) -> Tensor:
     return torch.from_numpy(row)
 
 
+def _add_background(accumulator: Tensor, parts: Sequence[_Part]) -> None:
+    """Windows that hold nothing but air are background, without asking the networks."""
+    for part in parts:
+        accumulator[:, 0, part.y, part.x] += part.weight
+
+
 def _add_windows(accumulator: Tensor, ensemble: Ensemble, content: Tensor, parts: Sequence[_Part]) -> None:
     """Add the weighted softmax of some windows of a row to `accumulator (D, C, Y, X)`."""
-    filled = []
-    for part in parts:
-        if content[:, part.y, part.x].any():
-            filled.append(part)
-        else:
-            # Nothing but air: background, without asking the networks.
-            accumulator[:, 0, part.y, part.x] += part.weight.to(accumulator.device)
-    if not filled:
+    if not parts:
         return
-    windows = torch.stack([content[:, part.y, part.x] for part in filled])[:, None]
+    windows = torch.stack([content[:, part.y, part.x] for part in parts])[:, None]
     windows = windows.float() / (1 if windows.is_floating_point() else FULL_SCALE)
-    for part, probabilities in zip(filled, ensemble(windows), strict=True):
+    for part, probabilities in zip(parts, ensemble(windows), strict=True):
         target = accumulator[:, :, part.y, part.x]
-        target.addcmul_(probabilities.transpose(0, 1), part.weight.to(accumulator.device)[:, None])
+        target.addcmul_(probabilities.transpose(0, 1), part.weight[:, None])
 
 
 def _finished(accumulator: Tensor, grid: _WindowGrid, start: int, end: int) -> Iterator[Slab]:

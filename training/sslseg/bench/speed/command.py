@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sslseg.bench.speed.harness import Effort
 from sslseg.bench.speed.plot import save_speed_plot
-from sslseg.bench.speed.table import Row, write_results
+from sslseg.bench.speed.table import Row, in_a_line, write_results
 from sslseg.contract.errors import SSLSegError
 
 
@@ -67,7 +67,10 @@ def bench_speed(
     for name in chosen:
         place, seconds = _GROUPS[name]
         effort = Effort(2, 0.0) if quick else Effort(ROUNDS, seconds)
-        rows += _function(place)(device, effort, quick=quick, say=say)
+        found = _function(place)(device, effort, quick=quick, say=say)
+        for row in found:
+            say(in_a_line(row))
+        rows += found
         write_results(output, rows, device, command + (" --quick" if quick else ""))
         if any(row.ratio is not None for row in rows):
             save_speed_plot(rows, output / "speed.png")

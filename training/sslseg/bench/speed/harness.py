@@ -12,6 +12,7 @@ speedup(measured["ours"], measured["peer"])
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import multiprocessing
@@ -24,10 +25,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sslseg.contract.errors import SSLSegError
 
+R = TypeVar("R")
 Facts = dict[str, Any]
 """What a side found out beside its time, such as a Dice; has to be JSON."""
 
@@ -120,18 +122,17 @@ class Turns:
         self._clock.start()
         return True
 
-    def end(self, facts: Facts | None = None) -> None:
-        """Stop the clock and tell the time."""
-        seconds = self._clock.stop() / self.repeats
-        self._connection.send((seconds, self._memory.peak(), facts or {}))
+    def end(self, tell: Callable[[], Facts] = dict) -> None:
+        """Stop the clock and send the time; what `tell` does to find its facts is not counted."""
+        seconds, memory = self._clock.stop() / self.repeats, self._memory.peak()
+        self._connection.send((seconds, memory, tell()))
 
-    def each(self, work: Callable[[], Facts | None]) -> None:
-        """Do the work in every turn."""
+    def each(self, work: Callable[[], R], tell: Callable[[R], Facts] = lambda _: {}) -> None:
+        """Do the work in every turn; `tell` makes facts of its last result."""
         while self.begin():
-            facts: Facts | None = None
             for _ in range(self.repeats):
-                facts = work()
-            self.end(facts)
+                result = work()
+            self.end(functools.partial(tell, result))
 
 
 def compare(sides: Sequence[Side], device: str, effort: Effort) -> dict[str, Measured]:
@@ -155,7 +156,8 @@ def compare(sides: Sequence[Side], device: str, effort: Effort) -> dict[str, Mea
             process.start()
             end.close()
             processes.append(process)
-            _answer(side.name, lines[side.name])
+        for name, line in lines.items():
+            _answer(name, line)
         for turn in range(effort.warm_up + effort.rounds):
             if len(seconds[sides[0].name]) >= 2 and time.perf_counter() - began > effort.seconds:
                 break

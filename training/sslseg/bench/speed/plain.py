@@ -106,13 +106,13 @@ def teacher_of(student: nn.Module) -> nn.Module:
 
 def update_teacher(student: nn.Module, teacher: nn.Module, decay: float) -> None:
     """Exponential moving average, tensor by tensor."""
-    for ours, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
-        ours.data.mul_(decay).add_(theirs.data, alpha=1 - decay)
-    for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
-        if ours.is_floating_point():
-            ours.data.mul_(decay).add_(theirs.data, alpha=1 - decay)
+    for weight, other in zip(teacher.parameters(), student.parameters(), strict=True):
+        weight.data.mul_(decay).add_(other.data, alpha=1 - decay)
+    for buffer, source in zip(teacher.buffers(), student.buffers(), strict=True):
+        if buffer.is_floating_point():
+            buffer.data.mul_(decay).add_(source.data, alpha=1 - decay)
         else:
-            ours.data.copy_(theirs.data)
+            buffer.data.copy_(source.data)
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:

@@ -100,7 +100,9 @@ class PlainCGS(Plain):
         probabilities = torch.softmax(generalist, dim=1)
         certainty, of_generalist = torch.max(probabilities, dim=1)
         single = [torch.softmax(logits, dim=1) for logits in specialists]
-        background = sum(each[:, 0] for each in single) / len(single)
+        background = torch.zeros_like(single[0][:, 0])
+        for each in single:
+            background = background + each[:, 0] / len(single)
         scores = torch.stack([background, *(each[:, 1] for each in single)], dim=1)
         of_specialists = torch.argmax(scores, dim=1)
         own = [torch.argmax(each, dim=1) for each in single]

@@ -164,6 +164,18 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def in_a_line(row: Row) -> str:
+    """The row for a terminal."""
+    work, peer, times, ours, theirs, memory, target, note = _cells(row)
+    parts = [
+        times.replace("*", ""),
+        f"({ours} : {theirs})" if theirs else ours,
+        memory and f"memory {memory}",
+    ]
+    parts += [target and f"target {target}", note]
+    return f"{work}{' against ' + peer if peer else ''}: " + ", ".join(part for part in parts if part)
+
+
 def describe_machine(device: str) -> dict[str, Any]:
     """The computer, for whoever reads the table."""
     import torch

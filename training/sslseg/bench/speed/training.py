@@ -32,7 +32,7 @@ GROUP = "Training step"
 CASES = 6
 PER_KIND = 2
 RUN_STEPS = 6000
-_IMPORTS = ("sslseg.bench.speed.training", "monai.networks.nets", "torch.utils.flop_counter")
+_IMPORTS = ("sslseg.bench.speed.training", "torch.utils.flop_counter")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _ByTurns(lightning.Callback):
             self._counter.__exit__(None, None, None)
         self._steps += 1
         if self._steps % self._turns.repeats == 0:
-            self._turns.end({"flop": self._counter.get_total_flops()})
+            self._turns.end(lambda: {"flop": self._counter.get_total_flops()})
             if not self._turns.begin():
                 trainer.should_stop = True
 
@@ -220,17 +220,12 @@ def train_plain(turns: Turns, folder: Path, scenario: Scenario, rendition: Rendi
     )
     on_gpu = device.startswith("cuda")
     loader = DataLoader(patches, batch_size=None, num_workers=4 if on_gpu else 0, pin_memory=on_gpu)
-    batches = enumerate(loader)
+    batches = ((batch, step) for step, batch in enumerate(loader))
     began = time.perf_counter()
     next(iter(patches))
     reading = time.perf_counter() - began
 
-    def step() -> dict[str, float]:
-        number_of_step, batch = next(batches)
-        plain.step(batch, number_of_step)
-        return {"reading": reading}
-
-    turns.each(step)
+    turns.each(lambda: plain.step(*next(batches)), lambda _: {"reading": reading})
 
 
 class WholeVolumePatches(IterableDataset[dict[str, Tensor]]):
@@ -291,9 +286,6 @@ def convolve(turns: Turns, device: str, size: int) -> None:
     image = torch.randn(2, 64, size, size, size, device=place, dtype=kind)
     image = image.contiguous(memory_format=torch.channels_last_3d)
 
-    @torch.inference_mode()
-    def work() -> dict[str, float]:
-        layer(image)
-        return {"flop": 2.0 * 27 * 64 * 64 * image[:, 0].numel()}
-
-    turns.each(work)
+    flop = 2.0 * 27 * 64 * 64 * image[:, 0].numel()
+    with torch.inference_mode():
+        turns.each(lambda: layer(image), lambda _: {"flop": flop})
