@@ -15,10 +15,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-
-from sslseg.contract.events import read_events
-
 from conftest import SPACING, command_line, environment
+from sslseg.contract.events import read_events
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ("--preset", "quick", "--network", "unet", "--device", "cpu", "--patch-size", "16,32,32")

@@ -1,4 +1,4 @@
-"""One model of an experiment: train, predict the cases kept apart, evaluate. Each part that is done is not done again."""
+"""One model of an experiment: train, predict the cases kept apart, evaluate; what is done is not done again."""
 
 from __future__ import annotations
 

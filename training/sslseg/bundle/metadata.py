@@ -47,6 +47,8 @@ class ModelRecord:
         labelled: cases whose label was trained on.
         unlabelled: cases that were trained on without a label.
         validation_cases: annotated cases held back to measure; none of them was trained on.
+        leave_one_out: each of those cases was measured by a model of its own, trained without it; the shipped
+            model was trained on all of them.
         dice: mean Dice (0..1) of the shipped weights per organ over the validation cases; None: undefined.
         validation: how that went during training.
         seconds: wall-clock time of the training.
@@ -63,6 +65,7 @@ class ModelRecord:
     labelled: int
     unlabelled: int
     validation_cases: int = 0
+    leave_one_out: bool = False
     dice: dict[str, float | None] = field(default_factory=dict)
     validation: list[ValidationPoint] = field(default_factory=list)
     seconds: float = 0.0
@@ -183,9 +186,14 @@ def _results(plan: Plan, record: ModelRecord) -> str:
         rows.append(f"| {label.name} | {label.value} | {'not measured' if dice is None else f'{dice:.3f}'} |")
     count = record.validation_cases
     few = " So few cases say little about other patients." if count < 10 else ""
+    how = (
+        "each measured by a model trained without it; this one was trained on all of them"
+        if record.leave_one_out
+        else "held back from the training"
+    )
     return "\n".join(
         [
-            f"Mean Dice over {count} annotated case(s) that were held back from the training.{few}",
+            f"Mean Dice over {count} annotated case(s), {how}.{few}",
             "",
             "| organ | value | Dice |",
             "|---|---|---|",

@@ -1,6 +1,7 @@
 """The command `sslseg`.
 
-Every command is a thin layer: it reads what was typed, calls one function, and prints the answer. Heavy packages are imported by the commands that need them, so that help and status answer at once.
+Every command is a thin layer: it reads what was typed, calls one function, and prints the answer. Heavy packages
+are imported by the commands that need them, so that help and status answer at once.
 """
 
 from __future__ import annotations

@@ -63,6 +63,13 @@ def train(
     validation_cases: Annotated[
         int | None, typer.Option(min=0, help="Annotated cases held back to measure; 0 trains on all of them.")
     ] = None,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-out",
+            help="Measure on each annotated case with a model trained without it, before training on all.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the last unfinished training.")
     ] = False,
@@ -91,6 +98,7 @@ def train(
         unlabelled_batch=unlabelled_batch,
         patch_size=parse_size(patch_size),
         validation_cases=validation_cases,
+        leave_one_out=leave_one_out,
         method_settings=dict(parse_setting(text) for text in set_ or []),
     )
     run_to_end(Job.create(folder, settings))

@@ -30,6 +30,8 @@ class TrainSettings:
         unlabelled_batch: unlabelled patches in a step.
         patch_size: voxels of a training patch (z, y, x).
         validation_cases: annotated cases held back to measure; 0 trains on all of them.
+        leave_one_out: with no case held back, first train once without each annotated case and measure on it; the
+            model itself is then trained on all of them. Takes that many times as long.
         validation_every: steps between two validations.
         method_settings: settings of the method by name.
     """
@@ -47,6 +49,7 @@ class TrainSettings:
     unlabelled_batch: int | None = None
     patch_size: tuple[int, int, int] | None = None
     validation_cases: int | None = None
+    leave_one_out: bool = False
     validation_every: int | None = None
     method_settings: dict[str, Any] = field(default_factory=dict)
 

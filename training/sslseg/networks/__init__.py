@@ -80,7 +80,11 @@ def build_network(
     initialise(network, init)
     make_convolutions_safe(network)
     # The initial weights are no part of what the network is: a saved model brings its own.
-    shape = {"in_channels": in_channels, "out_channels": out_channels, "strides": [list(level) for level in levels]}
+    shape = {
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "strides": [list(level) for level in levels],
+    }
     network.spec = NetworkSpec(name, shape | options)
     return network
 

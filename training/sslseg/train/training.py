@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import lightning
 import torch
 
 from sslseg.bundle.metadata import ModelRecord, ValidationPoint
@@ -19,56 +12,21 @@ from sslseg.bundle.model_folder import save_model
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import EventSink
 from sslseg.contract.files import read_json, write_json
-from sslseg.contract.settings import Precision, TrainSettings
+from sslseg.contract.settings import TrainSettings
 from sslseg.contract.strict import from_json, to_json
-from sslseg.data.augment import Augmenter
 from sslseg.data.fingerprint import fingerprint_cohort
-from sslseg.data.plan import Plan, make_plan
-from sslseg.data.sampling import PatchSampler
-from sslseg.data.store import StoredCase, open_store
-from sslseg.methods import build_method, method_class
-from sslseg.methods.base import Method, RunSettings
+from sslseg.data.plan import make_plan
+from sslseg.data.store import open_store
+from sslseg.methods import method_class
 from sslseg.methods.settings import parse_settings
-from sslseg.networks import build_network
-from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.devices import describe_device, peak_memory, resolve_device, use_bfloat16
-from sslseg.train.callbacks import Checkpoints, Measurements, ProgressReport
-from sslseg.train.data_module import PatchDataModule
+from sslseg.train.fitting import Fitted, Fitting, PreparedRun, Stores
+from sslseg.train.leave_one_out import leave_one_out
 from sslseg.train.presets import Recipe, make_recipe
-from sslseg.train.validation import Split, describe_measurement, measure, split_cases
+from sslseg.train.validation import describe_measurement, split_cases
 
 SCHEMA = "sslseg.run"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """What is settled before the first step; kept beside the checkpoint, for a resumed run must not differ.
-
-    Attributes:
-        schema: of the file.
-        version: of the file.
-        recipe: steps, network, batch, optimiser.
-        split: the cases by use.
-        plan: preprocessing, patch and strides.
-        bfloat16: arithmetic of the convolutions.
-    """
-
-    schema: str
-    version: int
-    recipe: Recipe
-    split: Split
-    plan: Plan
-    bfloat16: bool
-
-
-@dataclass(frozen=True)
-class _Stores:
-    """The preprocessed cases by use."""
-
-    labelled: list[StoredCase]
-    unlabelled: list[StoredCase]
-    validation: list[StoredCase]
 
 
 class _CancelledError(Exception):
@@ -122,29 +80,23 @@ def train(
         run_path.unlink(missing_ok=True)
     try:
         prepared = _prepare(cohort, settings, device, run_path, events, cancel)
-        if not prepared.split.validation:
+        if not prepared.split.validation and not settings.leave_one_out:
             events.write("warning", message=describe_measurement(0))
         stores = _open_stores(cohort, prepared, _preparation(events, prepared.recipe.steps, cancel))
     except _CancelledError:
         events.write("cancelled", step=0)
         return None
-    while True:
-        try:
-            fitted = _fit(
-                settings, prepared, stores, device, events, checkpoint_path, cancel, checkpoint_seconds
-            )
-            break
-        except torch.OutOfMemoryError:
-            smaller = _with_smaller_batch(prepared, events)
-            if smaller is None:
-                raise
-            prepared = smaller
-            write_json(run_path, to_json(prepared))
-            torch.cuda.empty_cache()
+    fitting = Fitting(settings, prepared, device, events, cancel, run_path, checkpoint_seconds)
+    crossed = None
+    if settings.leave_one_out and not stores.validation:
+        crossed = leave_one_out(fitting, stores, checkpoint_path.parent)
+        if crossed is None:
+            return None
+    fitted = fitting.fit(stores, checkpoint_path)
     if fitted.cancelled:
         events.write("cancelled", step=fitted.steps)
         return None
-    record = _record(settings, prepared, device, fitted)
+    record = _record(fitting, fitted, crossed)
     folder = cohort.model_folder(settings.model)
     save_model(folder, networks=fitted.method.inference_networks(), plan=prepared.plan, record=record)
     events.write("artifact", path=str(folder), kind="model")
@@ -185,14 +137,14 @@ def _memory(device: torch.device, recipe: Recipe) -> int | None:
     return min(limits, default=None)
 
 
-def _open_stores(cohort: Cohort, prepared: PreparedRun, progress: Callable[[int, int], None]) -> _Stores:
+def _open_stores(cohort: Cohort, prepared: PreparedRun, progress: Callable[[int, int], None]) -> Stores:
     split = prepared.split
     ids = [*split.labelled, *split.unlabelled, *split.validation]
     stored = {
         case.id: case
         for case in open_store(cohort, prepared.plan, [cohort.case(i) for i in ids], progress=progress)
     }
-    return _Stores(
+    return Stores(
         [stored[i] for i in split.labelled],
         [stored[i] for i in split.unlabelled],
         [stored[i] for i in split.validation],
@@ -210,156 +162,20 @@ def _preparation(events: EventSink, steps: int, cancel: Callable[[], bool]) -> C
     return progress
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A run that came to its end, or was stopped."""
-
-    method: Method
-    steps: int
-    cancelled: bool
-    measured: list[ValidationPoint]
-    seconds: float
-    seconds_per_step: float
-
-
-def _fit(
-    settings: TrainSettings,
-    prepared: PreparedRun,
-    stores: _Stores,
-    device: torch.device,
-    events: EventSink,
-    checkpoint_path: Path,
-    cancel: Callable[[], bool],
-    checkpoint_seconds: float,
-) -> _Fitted:
-    recipe, plan = prepared.recipe, prepared.plan
-    method = _method(settings, prepared)
-    precision: Precision = "bfloat16" if prepared.bfloat16 else "float32"
-    measurements = Measurements(
-        events,
-        lambda m: measure(
-            m.inference_networks(), stores.validation, plan, device=device, precision=precision
-        ),
-        cases=len(stores.validation),
-        every=recipe.validation_every,
-        steps=recipe.steps,
-    )
-    checkpoints = Checkpoints(checkpoint_path, cancel, seconds=checkpoint_seconds)
-    with _quiet_lightning():
-        trainer = lightning.Trainer(
-            **_placement(device),
-            precision="bf16-mixed" if prepared.bfloat16 else "32-true",
-            max_steps=recipe.steps,
-            # The order matters: a checkpoint holds what was measured at its step.
-            callbacks=[measurements, ProgressReport(events, recipe.steps), checkpoints],
-            benchmark=device.type == "cuda",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(
-            method,
-            datamodule=_data(settings, prepared, stores, type(method), device),
-            ckpt_path=checkpoint_path if checkpoint_path.exists() else None,
-            weights_only=True,
-        )
-    return _Fitted(
-        method,
-        steps=trainer.global_step,
-        cancelled=checkpoints.cancelled,
-        measured=measurements.measured,
-        seconds=checkpoints.seconds_spent,
-        seconds_per_step=(checkpoints.seconds_spent - measurements.seconds_spent)
-        / max(1, trainer.global_step),
-    )
-
-
-def _method(settings: TrainSettings, prepared: PreparedRun) -> Method:
-    recipe, plan = prepared.recipe, prepared.plan
-
-    def make_network(name: str = recipe.network, **options: Any) -> SegmentationNetwork:
-        options.setdefault("out_channels", plan.classes)
-        network = build_network(name, strides=plan.strides, **options)
-        network.check_patch(plan.patch_size)
-        return network
-
-    return build_method(
-        settings.method,
-        make_network,
-        classes=plan.classes,
-        run=RunSettings(
-            steps=recipe.steps,
-            seed=settings.seed,
-            optimizer=recipe.optimizer,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            gradient_clip=recipe.gradient_clip,
-        ),
-        settings=settings.method_settings,
-    )
-
-
-def _data(
-    settings: TrainSettings,
-    prepared: PreparedRun,
-    stores: _Stores,
-    method: type[Method],
-    device: torch.device,
-) -> PatchDataModule:
-    recipe, plan = prepared.recipe, prepared.plan
-    sampler = PatchSampler(
-        stores.labelled,
-        stores.unlabelled,
-        patch_size=plan.patch_size,
-        labelled_batch=recipe.labelled_batch,
-        unlabelled_batch=recipe.unlabelled_batch if method.uses_unlabelled else 0,
-        seed=settings.seed,
-        shifted_crop=method.uses_shifted_crop,
-    )
-    augmenter = Augmenter(
-        patch_size=plan.patch_size,
-        spacing=plan.spacing,
-        mirror_axes=plan.mirror_axes,
-        seed=settings.seed,
-        device=device,
-    )
-    return PatchDataModule(sampler, augmenter, recipe.steps)
-
-
-def _with_smaller_batch(prepared: PreparedRun, events: EventSink) -> PreparedRun | None:
-    """Half the patches a step, or None if there is one of each already."""
-    recipe = prepared.recipe
-    halved = dataclasses.replace(
-        recipe,
-        labelled_batch=max(1, recipe.labelled_batch // 2),
-        unlabelled_batch=max(1, recipe.unlabelled_batch // 2),
-    )
-    if halved == recipe:
-        return None
-    events.write(
-        "warning",
-        message=(
-            "The memory of the device is too small for the batch. The training goes on with "
-            f"{halved.labelled_batch} labelled and {halved.unlabelled_batch} unlabelled patches a step."
-        ),
-    )
-    return dataclasses.replace(prepared, recipe=halved)
-
-
-def _record(
-    settings: TrainSettings, prepared: PreparedRun, device: torch.device, fitted: _Fitted
-) -> ModelRecord:
+def _record(fitting: Fitting, fitted: Fitted, crossed: ValidationPoint | None) -> ModelRecord:
+    settings, prepared, device = fitting.settings, fitting.prepared, fitting.device
     split = prepared.split
+    measured = fitted.measured if crossed is None else [crossed]
     return ModelRecord(
         method=settings.method,
         steps=fitted.steps,
         seed=settings.seed,
         labelled=len(split.labelled),
         unlabelled=len(split.unlabelled) if type(fitted.method).uses_unlabelled else 0,
-        validation_cases=len(split.validation),
-        dice=fitted.measured[-1].dice if fitted.measured else {},
-        validation=fitted.measured,
+        validation_cases=len(split.validation) if crossed is None else len(split.labelled),
+        leave_one_out=crossed is not None,
+        dice=measured[-1].dice if measured else {},
+        validation=measured,
         seconds=round(fitted.seconds, 1),
         seconds_per_step=round(fitted.seconds_per_step, 4),
         peak_memory_bytes=peak_memory(device),
@@ -371,24 +187,3 @@ def _record(
             "method_settings": to_json(fitted.method.settings),
         },
     )
-
-
-def _placement(device: torch.device) -> dict[str, Any]:
-    """Lightning's words for the device."""
-    if device.type == "cuda":
-        return {"accelerator": "gpu", "devices": [device.index or 0]}
-    return {"accelerator": device.type, "devices": 1}
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and its advice for other kinds of loops out of the log of the job."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        log.setLevel(level)

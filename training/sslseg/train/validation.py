@@ -36,11 +36,13 @@ class Split:
 def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     """Share the training cases out.
 
-    Cases with the most annotated organs are held back first, but none that is the last one of an organ.
+    Cases the cohort keeps for validation are measured on. Where it keeps none, some annotated ones are held
+    back: those with the most annotated organs first, but none that is the last one of an organ.
 
     Args:
         cohort: the cohort.
-        held_back: annotated cases to hold back; None takes one in five, at most five.
+        held_back: annotated cases to hold back; None takes one in five, at most five, unless the cohort keeps
+            cases for validation.
         seed: chooses among equals.
 
     Raises:
@@ -54,6 +56,9 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
             file=cohort.folder,
             remedy="Segment the organs in at least one case, and train again.",
         )
+    kept_apart = [case for case in cohort.cases if case.use is Use.VALIDATION and case.is_annotated]
+    if kept_apart and held_back is None:
+        held_back = 0
     wanted = min(len(annotated) // CASES_PER_HELD_BACK, MOST_HELD_BACK) if held_back is None else held_back
     chosen = _held_back(annotated, wanted, seed)
     if held_back is not None and len(chosen) < held_back:
@@ -67,7 +72,9 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     return Split(
         labelled=tuple(kept),
         unlabelled=tuple(case.id for case in training if not case.is_annotated),
-        validation=tuple(case.id for case in annotated if case.id in chosen),
+        validation=tuple(
+            case.id for case in [*kept_apart, *annotated] if case.id in chosen or case in kept_apart
+        ),
     )
 
 
@@ -88,12 +95,17 @@ def _organs(cases: Sequence[Case]) -> set[str]:
     return {organ for case in cases for organ in case.annotated}
 
 
-def describe_measurement(cases: int) -> str:
+def describe_measurement(cases: int, *, leave_one_out: bool = False) -> str:
     """How much a figure that stands on so many cases is worth, in a sentence."""
+    if leave_one_out:
+        return (
+            f"Mean Dice of {cases} annotated cases, each measured by a model trained without it; "
+            "the model itself was trained on all of them."
+        )
     if cases == 0:
         return (
             "No annotated case was held back, so nothing says yet how good the model is. "
-            "Look at its predictions, or annotate at least five cases."
+            "Look at its predictions, train with --leave-one-out, or annotate at least five cases."
         )
     if cases == 1:
         return "Dice on one held-back case: a rough guide at best."

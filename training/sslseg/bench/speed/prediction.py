@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,7 +68,7 @@ class Job:
 
 
 def measure_prediction(device: str, effort: Effort, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Rows of the peers at the same overlap, then of the papers' stride on one phantom with smaller windows."""
+    """The peers at the same overlap, then the papers' stride on one phantom with smaller windows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         say("training a V-Net on phantoms for a minute")
@@ -230,10 +231,10 @@ def predict_monai(turns: Turns, job: Job) -> None:
 
 def predict_nnunet(turns: Turns, job: Job) -> None:
     """A side: nnU-Net's predictor without test-time flips, at half a window's step."""
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    predictor_class = import_module("nnunetv2.inference.predict_from_raw_data").nnUNetPredictor
 
     place = torch.device(job.device)
-    predictor = nnUNetPredictor(
+    predictor = predictor_class(
         tile_step_size=1 - OVERLAP,
         use_gaussian=True,
         use_mirroring=False,
@@ -284,7 +285,7 @@ def predict_densely(turns: Turns, job: Job, quick: bool) -> None:
         count = np.zeros(shape, np.float32)
         for place in places:
             box = tuple(slice(s, s + w) for s, w in zip(place, job.window, strict=True))
-            patch = image[(..., *box)].to(job.device)
+            patch = image[..., box[0], box[1], box[2]].to(job.device)
             scores[(slice(None), *box)] += torch.softmax(network(patch), dim=1)[0].cpu().numpy()
             count[box] += 1
         return np.argmax(scores / count, axis=0).astype(np.uint8)

@@ -137,7 +137,8 @@ def _row(
         target=Target(4.0 if device.startswith("cuda") else 2.5),
         memory_target=Target(0.6, at_least=False),
         note=f"{number(1 / ours.median)} steps/s, 6,000 steps in {number(minutes)} min, "
-        f"{100 * speed / ceiling:.0f} % of the convolution ceiling; they read {100 * reading:.0f} % of the time",
+        f"{100 * speed / ceiling:.0f} % of the convolution ceiling; "
+        f"reading takes {100 * reading:.0f} % of theirs",
         facts={"flop": ours.facts["flop"], "ceiling": ceiling, "share_of_ceiling": speed / ceiling},
     )
 
