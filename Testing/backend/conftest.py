@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sslseg.methods.base import Batch, Method, seed_generators
 from sslseg.methods.ema import update_teacher
 from sslseg.methods.schedules import ema_decay

@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from sslseg.data import augment
 from sslseg.data.augment import Augmenter
 from sslseg.data.sampling import shift_reach
 from sslseg.transforms import geometry, intensity
 from sslseg.transforms.streams import torch_stream
-from torch import Tensor
 
 PATCH = (16, 24, 24)
 MARGIN = (2, 3, 3)

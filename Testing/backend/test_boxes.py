@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from sslseg.transforms.boxes import ASPECT_LIMITS, box_mask, cuboid_mask, mix, random_cuboids
 from sslseg.transforms.streams import torch_stream
 

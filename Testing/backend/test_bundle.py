@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sslseg.bundle import model_folder
 from sslseg.bundle.metadata import ModelRecord, ValidationPoint
 from sslseg.bundle.model_folder import load_model, read_record, save_model
@@ -147,11 +148,19 @@ def test_the_readme_says_on_how_many_cases_it_was_measured(tmp_path: Path) -> No
     record = a_record(validation_cases=2, dice={"liver": 0.9126, "spleen": None})
     save_model(tmp_path / "m", networks=[a_network()], plan=a_plan(), record=record)
     text = (tmp_path / "m" / "docs" / "README.md").read_text()
-    assert "2 annotated case(s) that were held back" in text
+    assert "2 annotated case(s), held back from the training" in text
     assert "| liver | 5 | 0.913 |" in text
     assert "| spleen | 2 | not measured |" in text
     assert "| Annotated cases | 3 |" in text
     assert "| Unlabelled cases | 6 |" in text
+
+
+def test_the_readme_says_when_another_model_was_measured(tmp_path: Path) -> None:
+    record = a_record(validation_cases=3, leave_one_out=True, dice={"liver": 0.9, "spleen": 0.8})
+    save_model(tmp_path / "m", networks=[a_network()], plan=a_plan(), record=record)
+    text = (tmp_path / "m" / "docs" / "README.md").read_text()
+    assert "each measured by a model trained without it; this one was trained on all of them" in text
+    assert "held back" not in text
 
 
 def test_the_readme_admits_that_nothing_was_measured(model: Path) -> None:

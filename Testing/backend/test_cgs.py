@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from sslseg.losses.segmentation import segmentation_loss
 from sslseg.methods import build_method
 from sslseg.methods.base import RunSettings, seed_generators
@@ -22,8 +25,6 @@ from sslseg.methods.cgs_pseudo_labels import (
     pseudo_labels,
 )
 from sslseg.networks import build_network
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 TERMS = ["supervised", "supervised_specialists", "pseudo", "pseudo_specialists"]
 

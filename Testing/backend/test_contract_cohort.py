@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from sslseg.contract.cohort import AnnotatedSlices, Case, Cohort, ReviewState, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path, locked, write_text

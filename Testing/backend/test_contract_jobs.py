@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventReader, EventWriter, failure_message, read_events
 from sslseg.contract.jobs import Job, JobState

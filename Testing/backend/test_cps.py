@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from sslseg.methods import build_method
 from sslseg.methods.base import RunSettings, seed_generators
 from sslseg.methods.cps import CPS
 from sslseg.methods.schedules import ramp_up
-from torch import Tensor
 
 
 @pytest.fixture

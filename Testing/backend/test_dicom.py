@@ -9,6 +9,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.geometry import Geometry
 from sslseg.data.volumes import find_volumes, probe_volume, read_volume

@@ -10,6 +10,9 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.losses.segmentation import segmentation_loss
 from sslseg.methods import build_method
@@ -31,8 +34,6 @@ from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.resnet34_vnet import ResNet34VNet
 from sslseg.networks.vnet import VNet
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 UNLABELLED_TERMS = ("agreement", "guidance", "reliable", "contrast")
 LESSONS = ("guidance", "reliable", "contrast")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.evaluate.evaluation import evaluate_folders, score_case
 from sslseg.evaluate.surface import surface_distances

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from sslseg.evaluate.overlap import count_overlap, dice_per_class
 from sslseg.evaluate.surface import SurfacePair, surface_distances
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from sslseg.contract.labels import IGNORE
 from sslseg.losses.segmentation import segmentation_loss
 from sslseg.methods import build_method
@@ -15,7 +17,6 @@ from sslseg.methods.fdpl import FDPL, combine, cut, cutmix_box
 from sslseg.methods.settings import describe_settings
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
-from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 PATCH = (8, 16, 16)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import LabelTable, parse_labels

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from sslseg.losses import linear_heads
 from sslseg.losses.linear_heads import heads_loss
 from sslseg.losses.segmentation import segmentation_loss
 from sslseg.methods.cgs_heads import relabelling
-from torch import Tensor, nn
 
 ORGANS, SIZE = 4, (5, 6, 7)
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from sslseg.losses import (
     entropy,
     kl_divergence,

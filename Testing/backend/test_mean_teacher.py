@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.methods import build_method
 from sslseg.methods.base import Batch, RunSettings
 from sslseg.methods.mean_teacher import MeanTeacher
 from sslseg.methods.supervised import Supervised
 from sslseg.networks.base import SegmentationNetwork
-from torch import Tensor, nn
 
 CLASSES = 3
 

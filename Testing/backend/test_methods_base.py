@@ -9,6 +9,9 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.methods import METHODS, build_method, method_class
 from sslseg.methods.base import (
@@ -23,8 +26,6 @@ from sslseg.methods.ema import EmaPair, make_teacher, update_teacher
 from sslseg.methods.schedules import ema_decay, poly_decay, ramp_up
 from sslseg.methods.settings import MethodSettings, describe_settings, parse_settings, setting
 from sslseg.networks.base import SegmentationNetwork
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 # Lightning speaks of its own internals, and of teachers being in eval mode, as they shall be.
 pytestmark = [

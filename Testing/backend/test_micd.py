@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import IGNORE
 from sslseg.methods import build_method
@@ -19,8 +22,6 @@ from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.resnet34_vnet import ResNet34VNet
 from sslseg.networks.vnet import VNet
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 PATCH = (8, 16, 16)
 STRIDES = ((1, 2, 2), (2, 2, 2))

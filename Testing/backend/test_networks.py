@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.networks import DEFAULT_STRIDES, NETWORK_NAMES, build_network
 from sslseg.networks.folding import fold_batch_norm

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.segmentation_file import read_segmentation
 from sslseg.data.volumes import probe_volume, read_label_map, read_volume

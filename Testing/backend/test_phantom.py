@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.files import read_json
 from sslseg.contract.labels import read_labels
 from sslseg.data.volumes import read_label_map, read_volume

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sslseg.bench.speed.plain import Plain
 from sslseg.bench.speed.training import PLAIN
 from sslseg.methods import METHODS, build_method

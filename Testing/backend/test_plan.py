@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label, LabelTable, default_color

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from torch import Tensor
+
 from sslseg.bundle.metadata import ModelRecord
 from sslseg.bundle.model_folder import TrainedModel, save_model
 from sslseg.contract.cohort import Case, Cohort, Use
@@ -27,7 +29,6 @@ from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.predict.cohort_prediction import predict_cohort
 from sslseg.predict.folder_prediction import predict_folder
-from torch import Tensor
 
 SOFT, BONE = Label("soft tissue", 9, (200, 150, 100)), Label("bone", 4, (250, 250, 220))
 STRIDES = ((2, 2, 2), (2, 2, 2))

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sslseg.contract.cohort import AnnotatedSlices, Case
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label, default_color

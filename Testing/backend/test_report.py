@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+
 from sslseg.contract.labels import Label
 from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.figures import (

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from scipy.ndimage import gaussian_filter
+
 from sslseg.data.geometry import Geometry
 from sslseg.data.working_grid import WorkingGrid
 from sslseg.inference.restore import entropy_percent, restore

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from sslseg.bundle.model_folder import load_model
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import EventWriter, read_events
 from sslseg.contract.settings import TrainSettings
 from sslseg.train.training import train
-from torch import Tensor
 
 # Test files are imported one by one, without their folder.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.sampling import SHIFT_LIMITS, PatchDataset, PatchSampler, PatchSource, shift_reach
-from torch.utils.data import DataLoader
 
 PATCH = (16, 16, 16)
 

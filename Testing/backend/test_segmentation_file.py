@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicerio
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label
 from sslseg.data.geometry import Geometry

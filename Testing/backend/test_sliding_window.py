@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from sslseg.inference import sliding_window as module
 from sslseg.inference.sliding_window import (
     Ensemble,
@@ -19,7 +21,6 @@ from sslseg.inference.sliding_window import (
 )
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
-from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 CLASSES = 3

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.cohort import AnnotatedSlices, Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label, LabelTable

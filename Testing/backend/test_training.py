@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
 from sslseg.bundle.model_folder import load_model
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
@@ -208,3 +210,34 @@ def test_checkpoints_wait_their_time(tmp_path: Path) -> None:
         callback = Checkpoints(tmp_path / "last.ckpt", lambda: False, seconds=seconds)
         callback.on_train_batch_end(trainer, method, None, None, 0)
         assert trainer.saved == saved
+
+
+def test_cases_kept_for_validation_are_measured_on_and_nothing_else_is_held_back() -> None:
+    cases = [annotated_case(f"case_{number}", "liver", "spleen") for number in range(6)]
+    kept = annotated_case("kept", "liver", use=Use.VALIDATION)
+    split = split_cases(cohort_of(*cases, kept), None, seed=0)
+    assert split.validation == ("kept",)
+    assert len(split.labelled) == 6
+
+
+def test_leaving_one_out_measures_each_case_by_a_model_trained_without_it(
+    a_cohort: Cohort, tmp_path: Path
+) -> None:
+    events = Events()
+    settings = tiny_settings(model="crossed", leave_one_out=True, steps=2)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    record = train(a_cohort, settings, events, checkpoint_path=path)
+    assert record is not None
+    annotated = sum(case.is_annotated for case in a_cohort.cases)
+    assert (record.labelled, record.validation_cases, record.leave_one_out) == (annotated, annotated, True)
+    parts = [json.loads((path.parent / f"without-{n + 1}/dice.json").read_text()) for n in range(annotated)]
+    for organ, mean in record.dice.items():
+        assert mean == pytest.approx(sum(part["dice"][organ] for part in parts) / annotated, abs=1e-3)
+    assert "trained without it" in events.of("validation")[-1]["message"]
+    assert not events.of("warning")
+
+
+def test_a_single_annotated_case_cannot_be_left_out(tmp_path: Path) -> None:
+    cohort = make_cohort(tmp_path, annotated=1, unlabelled=1)
+    with pytest.raises(SSLSegError, match="at least two annotated cases"):
+        train(cohort, tiny_settings(leave_one_out=True), Events(), checkpoint_path=tmp_path / "c/last.ckpt")

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.volumes import probe_volume, read_label_map, read_volume
 

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.data.geometry import Geometry
 from sslseg.data.volumes import (

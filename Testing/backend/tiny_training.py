@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+
 from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.events import FIELDS
 from sslseg.contract.labels import Label, LabelTable

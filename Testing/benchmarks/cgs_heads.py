@@ -26,6 +26,7 @@ VARIANTS = {
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Seconds and MiB of a training step of the one variant that `options` names."""
     import torch
+
     from sslseg.methods import build_method
     from sslseg.methods.base import RunSettings
     from sslseg.networks import build_network

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+
 from sslseg.evaluate.overlap import dice_per_class
 from sslseg.evaluate.surface import SurfaceDistances, surface_distances
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from sslseg.contract.files import read_json
 from sslseg.data.store import ForegroundPoints, StoredCase, write_entry
 

@@ -24,6 +24,9 @@ from collections.abc import Callable
 import numpy as np
 import SimpleITK as sitk
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from sslseg.bundle.metadata import ModelRecord
 from sslseg.bundle.model_folder import TrainedModel
 from sslseg.contract.labels import Label, default_color
@@ -34,8 +37,6 @@ from sslseg.inference.predictor import predict_volume
 from sslseg.inference.sliding_window import segment_patch_grid
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
-from torch import Tensor
-from torch.nn import functional as F
 
 PATCH = (48, 48, 48)
 OVERLAP = 0.5

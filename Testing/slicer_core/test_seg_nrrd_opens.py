@@ -9,6 +9,8 @@ import SimpleITK as sitk
 vtk = pytest.importorskip("vtk", reason="slicer-core is not installed")
 slicer_core = pytest.importorskip("slicer_core", reason="slicer-core is not installed")
 
+from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402
+
 from sslseg.contract.labels import Label  # noqa: E402
 from sslseg.data.geometry import Geometry  # noqa: E402
 from sslseg.data.segmentation_file import (  # noqa: E402
@@ -16,7 +18,6 @@ from sslseg.data.segmentation_file import (  # noqa: E402
     segmentation_to_label_map,
     write_segmentation,
 )
-from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"

@@ -16,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import SPACING, command_line, environment
+
 from sslseg.contract.events import read_events
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
