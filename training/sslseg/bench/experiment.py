@@ -12,12 +12,11 @@ from typing import Any
 from sslseg.bundle.model_folder import read_record
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.events import EventSink, read_events
+from sslseg.contract.events import read_events
 from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.settings import PredictSettings, TrainSettings
 from sslseg.evaluate.evaluation import evaluate_pairs, kept_apart
 from sslseg.evaluate.table import Evaluation
-from sslseg.jobs.runner import run_job
 
 RunJob = Callable[[Job], JobState]
 
@@ -83,11 +82,6 @@ def run_experiment(
         losses=[(entry["step"], entry["losses"]["total"]) for entry in progress if entry.get("losses")],
         evaluation=Evaluation.read_json(scores),
     )
-
-
-def run_in_place(watcher: EventSink) -> RunJob:
-    """Run jobs in this process, with their events shown."""
-    return lambda job: run_job(job, watcher=watcher)
 
 
 def run_apart(job: Job) -> JobState:

@@ -6,6 +6,7 @@ are imported by the commands that need them, so that help and status answer at o
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -16,6 +17,10 @@ from sslseg import __version__
 from sslseg.cli import bench_commands, cohort_commands, evaluate_command, run_commands
 from sslseg.cli.console import err, out
 from sslseg.contract.errors import SSLSegError
+
+# Threads that wait for each other shall sleep, not spin: on a computer that also does something else, such as showing
+# Slicer, spinning makes a training step ten times slower. Read when torch is loaded, so it must be said before.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = typer.Typer(
     name="sslseg",

@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 from rich.markup import escape
 
 from sslseg.cli.console import EventConsole, out
-from sslseg.cli.run_commands import Device, parse_setting, parse_size
+from sslseg.cli.run_commands import Device, parse_setting, parse_size, run_shown
 from sslseg.contract.cohort import Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.settings import Preset
@@ -35,8 +35,7 @@ def demo(
     """
     from sslseg.demo.demo import run_demo
 
-    with EventConsole("Demo").shown() as console:
-        report = run_demo(output, device=device, seed=seed, watcher=console)
+    report = run_demo(output, device=device, seed=seed, run=run_shown)
     out.print(f"[green]Done.[/] Open the report: {escape(str(report))}")
 
 

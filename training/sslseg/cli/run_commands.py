@@ -198,17 +198,19 @@ def methods(
             out.print(escape(f"    {entry.name} = {entry.default}  {entry.help} ({entry.source})"))
 
 
-def run_to_end(job: Job, *, parent: int | None = None) -> None:
-    """Run a job with its events on the screen; leave with its exit code."""
+def run_shown(job: Job, *, parent: int | None = None) -> JobState:
+    """Run a job with its events on the screen."""
     from sslseg.jobs.runner import run_job
 
     settings = job.settings
-    if isinstance(settings, TrainSettings):
-        title = f"Training {settings.model}"
-    else:
-        title = f"Predicting with {settings.model}"
-    with EventConsole(title).shown() as console:
-        state = run_job(job, watcher=console, parent=parent)
+    doing = "Training" if isinstance(settings, TrainSettings) else "Predicting with"
+    with EventConsole(f"{doing} {settings.model}").shown() as console:
+        return run_job(job, watcher=console, parent=parent)
+
+
+def run_to_end(job: Job, *, parent: int | None = None) -> None:
+    """Run a job with its events on the screen; leave with its exit code."""
+    state = run_shown(job, parent=parent)
     events = read_events(job.events_path)
     if state is JobState.FAILED:
         out.print(f"The log is at {escape(str(job.log_path))}")

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from sslseg.bench.experiment import Result, run_experiment, run_in_place
+from sslseg.bench.experiment import Result, RunJob, run_experiment
 from sslseg.contract.cohort import Case, Cohort, Use
-from sslseg.contract.events import EventSink
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.importing import init_from_dataset
 from sslseg.data.volumes import read_label_map, read_volume
@@ -26,7 +25,7 @@ BASELINE, SEMI_SUPERVISED = "supervised", "mean_teacher"
 METRICS = {"dice": "dice", "hd95": "hd95_mm", "assd": "assd_mm", "surface_dice": "surface_dice"}
 
 
-def run_demo(output: Path, *, device: str, seed: int, watcher: EventSink) -> Path:
+def run_demo(output: Path, *, device: str, seed: int, run: RunJob) -> Path:
     """Do the whole demo in `output` and return the path of the report; what is done already is not done again.
 
     Raises:
@@ -41,7 +40,7 @@ def run_demo(output: Path, *, device: str, seed: int, watcher: EventSink) -> Pat
         run_experiment(
             folder,
             TrainSettings(method=method, model=method, preset="quick", device=device, seed=seed),
-            run_in_place(watcher),
+            run,
             device=device,
         )
         for method in (BASELINE, SEMI_SUPERVISED)

@@ -1,4 +1,4 @@
-"""Synthetic preprocessed cases for the rows that train or load, in our store and as whole volumes in files."""
+"""Synthetic preprocessed cases to train on and to load, in our store and as whole volumes in files."""
 
 from __future__ import annotations
 

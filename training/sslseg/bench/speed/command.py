@@ -28,7 +28,7 @@ _GROUPS = {
     "evaluation": ("evaluation.measure_evaluation", 40.0),
     "growth": ("growth.measure_growth", 25.0),
 }
-"""Name of a group: the function that measures it, and the seconds after which a comparison starts no new round."""
+"""Name of a group: what measures it, and the seconds after which a comparison starts no new round."""
 
 ROUNDS = 5
 

@@ -1,7 +1,7 @@
 """Evaluation against MONAI's and medpy's metrics; the scores must agree, or the comparison stops.
 
-Every library is asked for what a table of results needs: of each organ the 95 % Hausdorff distance, the average
-surface distance and (where it has one) the surface Dice in mm, and the Dice of all organs.
+Every library is asked for what a table of results needs: of each organ the 95 % Hausdorff distance, the
+average surface distance and (where it has one) the surface Dice in mm, and the Dice of all organs.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ _KINDS = {
 
 
 def _check(measured: dict[str, Measured], library: str, scene: Scene) -> None:
-    """MONAI defines the 95 % distance differently, and medpy has no surface Dice: what both have is compared."""
+    """MONAI defines the 95 % distance otherwise and medpy has no surface Dice: the rest is compared."""
     ours = np.array(measured["ours"].facts["scores"])
     theirs = np.array(measured[library].facts["scores"])
     if ours.shape[1] == 3:

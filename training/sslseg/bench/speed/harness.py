@@ -1,7 +1,7 @@
 """Two or more programs on one job, by turns: A B A B, each in a process of its own.
 
-A busy moment of the computer so hits both sides, and the ratio of a round is worth more than the times in it. Each
-side counts its own memory.
+A busy moment of the computer so hits both sides, and the ratio of a round is worth more than the times in it.
+Each side counts its own memory.
 
 ```
 sides = [Side("ours", run_ours, (folder,)), Side("peer", run_peer, (folder,))]
@@ -40,8 +40,8 @@ class Side:
 
     Attributes:
         name: in the table.
-        run: a function of a module, called in the side's process as `run(turns, *arguments)`; it sets up, and then
-            works whenever `turns` says so.
+        run: a function of a module, called in the side's process as `run(turns, *arguments)`; it sets up, and
+            then works whenever `turns` says so.
         arguments: for it; they are sent to the process.
         repeats: how often a turn does the work; the time of a turn is divided by it.
         imports: modules whose memory is not counted.
@@ -103,8 +103,8 @@ def speedup(ours: Measured, peer: Measured) -> Spread:
 class Turns:
     """What a side sees of the harness.
 
-    A side that owns its loop writes `turns.each(work)`; one whose loop is another's, such as a trainer's, calls
-    `begin` and `end` itself.
+    A side that owns its loop writes `turns.each(work)`; one whose loop is another's, such as a trainer's,
+    calls `begin` and `end` itself.
     """
 
     def __init__(self, connection: Connection, device: str, repeats: int) -> None:
@@ -231,7 +231,7 @@ class _Memory:
     def __init__(self, device: str) -> None:
         self._cuda = device.startswith("cuda")
         gc.collect()
-        # Linux forgets the peak of the imports when it is asked to; elsewhere it stays the least that is counted.
+        # Linux forgets the peak of the imports when asked to; elsewhere only what exceeds it is counted.
         clear = Path("/proc/self/clear_refs")
         if clear.exists():
             clear.write_text("5", encoding="ascii")

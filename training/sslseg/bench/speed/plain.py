@@ -1,9 +1,9 @@
-"""Training steps the way the field publishes them: correct, and without any of this project's means to be fast.
+"""Training steps as the field publishes them: correct, and without any of this project's means to be fast.
 
-Float32 in contiguous memory, a forward pass for each kind of patch, one-hot Dice in a loop over classes, teachers
-updated weight by weight, an optimiser that goes through the weights one by one, a number of the loss read back at
-every step. They minimise what this project's methods minimise, with the same networks and the same draws, and are
-written from the papers' equations, not from `sslseg.methods`. All organs count as annotated in all cases.
+Float32 in contiguous memory, a forward pass for each kind of patch, one-hot Dice in a loop over classes,
+teachers updated weight by weight, an optimiser that goes through the weights one by one, the loss read back at
+every step. They minimise what this project's methods minimise, with the same networks and the same draws, and
+are written from the papers' equations, not from `sslseg.methods`. All organs count as annotated in all cases.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ THRESHOLD = 0.95
 
 
 class Specialists(nn.Module):
-    """One module for each specialist: a hidden layer (shared by all, or its own) and an output of three classes."""
+    """A module for each specialist: a hidden layer (shared by all, or its own) and three outputs."""
 
     def __init__(self, width: int, organs: int, *, shared: bool) -> None:
         super().__init__()

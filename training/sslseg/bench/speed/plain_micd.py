@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class _Difficulty:
             ((f + _EPSILON) / (learned + _EPSILON)) ** 0.2 * h
             for f, learned, h in zip(self.forgotten, self.learned, self.hardness, strict=True)
         ]
-        return torch.tensor([len(raw) * value / max(max(raw), _EPSILON) for value in raw])
+        return torch.tensor([len(raw) * value / max(_EPSILON, *raw) for value in raw])
 
     def update(self, dice: list[float], counts: list[int]) -> None:
         memory = 49 / 50
@@ -131,12 +131,13 @@ class _Distribution:
 
 def _rarity(counts: list[int]) -> list[float]:
     logs = [math.log(max(counts) / count) if count > 0 else 0.0 for count in counts]
-    return [value / max(max(logs), _EPSILON) for value in logs]
+    return [value / max(_EPSILON, *logs) for value in logs]
 
 
 def _levels(student: nn.Module, masked: Tensor, labelled: int) -> list[Tensor]:
     """Decoder levels of the masked patches, the labelled and the unlabelled ones each in their own pass."""
-    parts = [student.features(part) for part in (masked[:labelled], masked[labelled:])]  # type: ignore[operator]
+    features: Callable[[Tensor], list[Tensor]] = student.features  # type: ignore[assignment]
+    parts = [features(part) for part in (masked[:labelled], masked[labelled:])]
     return [torch.cat(pair) for pair in zip(*parts, strict=True)]
 
 

@@ -120,8 +120,9 @@ def markdown(rows: Sequence[Row], machine: dict[str, Any], command: str) -> str:
         f"`{command}` on {machine['processor']}, {machine['cores']} core(s), {machine['device']}, "
         f"torch {machine['versions'].get('torch', '?')}, {machine['system']}.",
         "",
-        "Both sides ran by turns in one process tree on the same input. *times* is the peer's time over ours, "
-        "round by round: median [lowest - highest]. Memory is the peak beyond what the imported libraries take.",
+        "Both sides ran by turns in one process tree on the same input. *times* is the peer's time over "
+        "ours, round by round: median [lowest - highest]. Memory is the peak beyond what the imported "
+        "libraries take.",
     ]
     for group in dict.fromkeys(row.group for row in rows):
         lines += [

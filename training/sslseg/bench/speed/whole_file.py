@@ -83,8 +83,8 @@ def write_scan(path: Path, size: tuple[int, int, int]) -> tuple[float, float, fl
     )  # fmt: skip
     array = sitk.GetArrayFromImage(fine)
     random = np.random.default_rng(0)
-    for plane in array:
-        plane += random.normal(0, 12, plane.shape).astype(np.int16)
+    for index in range(len(array)):
+        array[index] += random.normal(0, 12, array.shape[1:]).astype(np.int16)
     noisy = sitk.GetImageFromArray(array)
     noisy.CopyInformation(fine)
     write_volume(noisy, path)
@@ -95,7 +95,7 @@ def write_scan(path: Path, size: tuple[int, int, int]) -> tuple[float, float, fl
 def save_untrained(
     folder: Path, network: str, extent: tuple[float, float, float], size: tuple[int, int, int], device: str
 ) -> None:
-    """A model whose plan is the one that such scans get; how well it segments does not matter to its speed."""
+    """A model with the plan that such scans get; how well it segments does not matter to its speed."""
     z, y, x = (length / side for length, side in zip(extent, size[::-1], strict=True))
     fingerprint = Fingerprint(
         modality="CT",
