@@ -21,6 +21,7 @@ TRAINING_CASES = 14
 VALIDATION_CASES = 2
 TEST_CASES = 4
 ANNOTATED = 3
+STEPS = 400
 BASELINE, SEMI_SUPERVISED = "supervised", "mean_teacher"
 METRICS = {"dice": "dice", "hd95": "hd95_mm", "assd": "assd_mm", "surface_dice": "surface_dice"}
 
@@ -39,7 +40,7 @@ def run_demo(output: Path, *, device: str, seed: int, run: RunJob) -> Path:
     results = [
         run_experiment(
             folder,
-            TrainSettings(method=method, model=method, preset="quick", device=device, seed=seed),
+            TrainSettings(method=method, model=method, preset="quick", steps=STEPS, device=device, seed=seed),
             run,
             device=device,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -145,6 +146,7 @@ def _row(
 
 def train_ours(turns: Turns, folder: Path, scenario: Scenario, rendition: Rendition, device: str) -> None:
     """A side: the trainer, sampler and augmentation of a training run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     place = torch.device(device)
     method_type = method_class(rendition.method)
     cases = stored_cases(folder, CASES, scenario.organs)
