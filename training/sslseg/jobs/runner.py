@@ -18,7 +18,7 @@ from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink, failure_message
 from sslseg.contract.jobs import Job, JobState
-from sslseg.contract.settings import PredictSettings, TrainSettings
+from sslseg.contract.settings import TrainSettings
 
 PARENT_CHECK_SECONDS = 1.0
 STOP_FILE_CHECK_SECONDS = 0.25
@@ -83,28 +83,29 @@ def _run(job: Job, events: EventSink, cancel: CancelRequest) -> JobState:
     log = logging.getLogger("sslseg")
     try:
         cohort = Cohort.read(job.cohort_folder)
-        _dispatch(job, cohort, events, cancel)
+        completed = _dispatch(job, cohort, events, cancel)
     except Exception as error:
         # The sentence goes to the clinician, the traceback to whoever mends the program.
         log.error("%s", traceback.format_exc())
         events.write("failed", message=failure_message(error), kind=_kind(error))
         return JobState.FAILED
-    if cancel():
+    if not completed:
         return JobState.CANCELLED
     events.write("finished")
     return JobState.FINISHED
 
 
-def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], bool]) -> None:
+def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], bool]) -> bool:
+    """Do the work; False if it was cancelled before it was complete."""
     settings = job.settings
     if isinstance(settings, TrainSettings):
         from sslseg.train.training import train
 
-        train(cohort, settings, events, checkpoint_path=job.checkpoint_path, cancel=cancel)
-    elif isinstance(settings, PredictSettings):
-        from sslseg.predict.cohort_prediction import predict_cohort
+        record = train(cohort, settings, events, checkpoint_path=job.checkpoint_path, cancel=cancel)
+        return record is not None
+    from sslseg.predict.cohort_prediction import predict_cohort
 
-        predict_cohort(cohort, settings, events, cancel)
+    return not predict_cohort(cohort, settings, events, cancel).cancelled
 
 
 def _kind(error: BaseException) -> str:

@@ -194,7 +194,9 @@ def _answer(name: str, line: Connection) -> Any:
     try:
         answer = line.recv()
     except EOFError as error:
-        raise SSLSegError(f"The side '{name}' of the benchmark died, perhaps for want of memory") from error
+        raise SSLSegError(
+            f"The side '{name}' of the benchmark was ended from outside, perhaps for want of memory"
+        ) from error
     if isinstance(answer, str):
         raise SSLSegError(f"The side '{name}' of the benchmark failed: {answer.strip()}")
     return answer
