@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from driving import command_line, environment
 
 SIZE = (24, 40, 32)
 SPACING = (1.5, 1.5, 2.5)
@@ -68,12 +67,3 @@ def sslseg() -> Callable[..., subprocess.CompletedProcess[str]]:
         return process
 
     return run
-
-
-def command_line(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "sslseg.cli.app", *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    """Wide lines and no colours, so that sentences can be compared."""
-    return {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +17,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from conftest import SPACING, command_line, environment
+from driving import command_line, environment
 
+from sslseg.cli.app import main
 from sslseg.contract.events import read_events
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,7 +58,7 @@ def test_predictions_lie_on_the_grid_of_their_image(a_trained_cohort: Path, ssls
     for path in (folder / "ball_4.nii.gz", folder / "uncertainty/ball_4.nii.gz"):
         image = sitk.ReadImage(str(path))
         assert image.GetSize() == (32, 40, 24)
-        assert image.GetSpacing() == pytest.approx(SPACING, abs=1e-4)
+        assert image.GetSpacing() == pytest.approx((1.5, 1.5, 2.5), abs=1e-4)
         assert image.GetOrigin() == pytest.approx((-31.25, 12.5, 7.75), abs=1e-4)
     values = np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "ball_4.nii.gz"))))
     assert set(values) <= {0, 1, 2}
@@ -147,7 +150,7 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(a_dataset: Path, sslseg: Ru
         start_new_session=True,
     )
     events = cohort / "jobs/train-0001/events.jsonl"
-    _wait_until(lambda: any(e.event == "progress" for e in read_events(events)))
+    _wait_until(lambda: any(e.event == "progress" and e.fields["step"] > 0 for e in read_events(events)))
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -178,22 +181,28 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(a_dataset: Path, sslseg: Ru
         (("predict", "--model", "{cohort}/models/first"), "Nothing to predict is given"),
         (("predict", "--model", "{tmp}", "--input", "{tmp}", "--output", "{tmp}/o"), "{tmp}"),
         (("evaluate", "--reference", "{tmp}/nowhere", "--prediction", "{tmp}"), "does not exist"),
-        (("init", "{cohort}", "--images", "{tmp}", "--organs", "a=1"), "cohort"),
+        (("init", "{tmp}/new", "--images", "{tmp}", "--organs", "a=1"), "holds no volume"),
         (("init", "{tmp}/new", "--images", "{tmp}", "--organs", "a"), "does not declare an organ"),
         (("init", "{tmp}/new"), "made from --images with --organs, or from --dataset"),
         (("run", "{tmp}"), "does not exist"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(
-    a_trained_cohort: Path, sslseg: Run, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+    a_trained_cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    sentence: str,
 ) -> None:
-    import re
-
     places = {"tmp": tmp_path, "cohort": a_trained_cohort}
-    process = sslseg(*(argument.format(**places) for argument in arguments), check=False)
-    assert process.returncode == 2, process.stdout + process.stderr
-    assert "Traceback" not in process.stdout + process.stderr
-    assert re.search(sentence.format(**places), process.stderr), process.stderr
+    monkeypatch.setattr(sys, "argv", ["sslseg", *(argument.format(**places) for argument in arguments)])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    said = capsys.readouterr()
+    assert leaving.value.code == 2, said
+    assert "Traceback" not in said.out + said.err
+    assert re.search(sentence.format(**places), said.err), said
 
 
 def _tensors(value: object, prefix: str = "") -> list[tuple[str, torch.Tensor]]:
