@@ -101,8 +101,8 @@ def evaluate(
 def print_evaluation(evaluation: Evaluation) -> None:
     """A table of means, spreads and counts, and what a reader must know beside it."""
     summary = evaluation.summary()
-    table = Table("organ", "cases", "Dice", "95HD mm", "mean distance mm", "surface Dice", box=None)
-    for name, group in [*summary.organs.items(), ("all organs, by case", summary.overall)]:
+    table = Table("organ", "cases", "Dice", "95HD mm", "ASSD mm", "surface Dice", box=None)
+    for name, group in [*summary.organs.items(), ("all organs", summary.overall)]:
         scores = group.scores
         table.add_row(
             escape(name),

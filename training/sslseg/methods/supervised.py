@@ -16,7 +16,10 @@ class Supervised(Method):
     """`L = CE + Dice` on the labelled patches."""
 
     name = "supervised"
-    summary = "Learns from the annotated cases alone; the baseline"
+    summary = (
+        "Learns from the annotated cases alone. "
+        "Choose it when every case is annotated, or to see what the other methods gain."
+    )
     uses_unlabelled = False
 
     def __init__(self, *arguments: Any) -> None:

@@ -21,12 +21,12 @@ class Measure(Protocol):
 
 
 _GROUPS = {
-    "training": ("training.measure_training", 45.0),
-    "prediction": ("prediction.measure_prediction", 60.0),
-    "file": ("whole_file.measure_whole_file", 60.0),
-    "patches": ("patches.measure_patches", 30.0),
-    "evaluation": ("evaluation.measure_evaluation", 40.0),
-    "growth": ("growth.measure_growth", 25.0),
+    "training": ("training.measure_training", 25.0),
+    "prediction": ("prediction.measure_prediction", 50.0),
+    "file": ("whole_file.measure_whole_file", 40.0),
+    "patches": ("patches.measure_patches", 15.0),
+    "evaluation": ("evaluation.measure_evaluation", 20.0),
+    "growth": ("growth.measure_growth", 12.0),
 }
 """Name of a group: what measures it, and the seconds after which a comparison starts no new round."""
 

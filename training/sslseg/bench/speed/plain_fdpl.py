@@ -11,6 +11,8 @@ from sslseg.bench.speed.plain import Batch, MakeNetwork, Plain, cross_entropy, d
 from sslseg.methods.fdpl import cutmix_box
 from sslseg.transforms.streams import numpy_stream
 
+LOSS_SCALE = 2.0
+
 
 class PlainFdpl(Plain):
     """Two networks; fixed labels of the patch and dynamic ones of a displaced crop."""
@@ -40,7 +42,7 @@ class PlainFdpl(Plain):
         second = _half_each(mixed, _cut(fixed_labels[0], box)) + _half_each(
             mixed, _cut(dynamic_labels[0], box)
         )
-        return supervised[0] + supervised[1] + self.ramp(step, 0.4) * (first + second)
+        return LOSS_SCALE * (supervised[0] + supervised[1] + self.ramp(step, 0.4) * (first + second))
 
 
 def combined(moved: Tensor, fixed: Tensor, shift: Tensor) -> Tensor:
