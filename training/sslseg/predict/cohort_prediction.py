@@ -32,7 +32,7 @@ def predict_cohort(
     cases = [cohort.case(name) for name in dict.fromkeys(names)]
     if not cases:
         raise SSLSegError(
-            "There is no case to predict", file=cohort.folder, remedy="Add volumes with 'sslseg add'."
+            "There is no case to predict", file=cohort.folder, remedy="Add volumes with 'sslseg import'."
         )
     device = resolve_device(settings.device)
     model = load_model(cohort.model_folder(settings.model))
