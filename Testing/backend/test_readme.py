@@ -1,0 +1,47 @@
+"""What the README promises about the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sslseg.methods import METHODS
+from sslseg.methods.base import RunSettings
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_method_in_the_readme_trains(
+    tmp_path: Path,
+    network_factory: Callable[..., Any],
+    tiny_batch: Callable[..., Any],
+    run_steps: Callable[..., Any],
+) -> None:
+    source = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert source is not None
+    path = tmp_path / "pseudo_label.py"
+    path.write_text(source[1])
+    spec = importlib.util.spec_from_file_location("pseudo_label", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = module.PseudoLabelSettings(threshold=0.5)
+    method = module.PseudoLabel(network_factory(3), 3, RunSettings(steps=2), settings)
+    terms = run_steps(method, [tiny_batch(3)] * 2)
+    assert set(terms[0]) == {"supervised", "pseudo"}
+    assert terms[1]["supervised"] < terms[0]["supervised"]
+
+
+def test_the_readme_says_of_each_method_what_the_command_line_says() -> None:
+    for name, method in METHODS.items():
+        assert f"| `{name}` | {method.summary.split('. ')[0]}" in README, name
+
+
+def test_every_folder_of_the_code_is_in_the_readme() -> None:
+    package = Path(__file__).parents[2] / "training" / "sslseg"
+    for folder in package.iterdir():
+        if any(folder.glob("*.py")):
+            assert f"{folder.name}/" in README, folder.name
