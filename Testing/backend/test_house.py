@@ -23,13 +23,14 @@ ALLOWED = {
     "bundle": {"contract", "data", "networks"},
     "evaluate": {"contract", "data"},
     "report": {"contract"},
+    "phantoms": {"contract", "data"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "train", "predict"},
-    "demo": {"contract", "data", "methods", "evaluate", "report", "jobs", "bundle", "bench"},
+    "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",
-        "predict", "evaluate", "report", "jobs",
+        "train", "predict", "evaluate", "report", "jobs", "phantoms",
     },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from sslseg.contract.files import read_json
 from sslseg.contract.labels import read_labels
 from sslseg.data.volumes import read_label_map, read_volume
-from sslseg.demo.phantom import GRID, PHANTOM_LABELS, Phantom, make_phantom, write_phantom_dataset
+from sslseg.phantoms.phantom import GRID, PHANTOM_LABELS, Phantom, make_phantom, write_phantom_dataset
 
 PLAUSIBLE_ML = {
     "liver": (900, 2100),

@@ -32,11 +32,11 @@ from sslseg.bundle.model_folder import TrainedModel
 from sslseg.contract.labels import Label, default_color
 from sslseg.data.fingerprint import Fingerprint, OrganSize
 from sslseg.data.plan import IntensityMapping, Plan, make_plan
-from sslseg.demo.phantom import PHANTOM_LABELS, make_phantom
 from sslseg.inference.predictor import predict_volume
 from sslseg.inference.sliding_window import segment_patch_grid
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
+from sslseg.phantoms.phantom import PHANTOM_LABELS, make_phantom
 
 PATCH = (48, 48, 48)
 OVERLAP = 0.5

@@ -12,8 +12,8 @@ from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.importing import init_from_dataset
 from sslseg.data.volumes import read_label_map, read_volume
-from sslseg.demo.phantom import write_phantom_dataset
 from sslseg.methods import METHODS
+from sslseg.phantoms.phantom import write_phantom_dataset
 from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.html import write_report
 

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 _SIGMA = 1 / 8
 # Voxels of a forward pass. Larger batches gain nothing on a CPU and cost memory; a GPU wants to be kept busy.
-_BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**23}
+_BATCH_VOXELS = {"cpu": 2**19, "cuda": 2**23}
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,9 @@ def most_probable(probabilities: Tensor) -> Tensor:
 
 
 def default_batch(window: Sequence[int], device: torch.device) -> int:
-    """Windows of a forward pass."""
-    return max(1, _BATCH_VOXELS.get(device.type, 2**20) // math.prod(window))
+    """Windows of a forward pass; on a CPU at least two, since PyTorch computes a batch of one with slower kernels."""
+    least = 2 if device.type == "cpu" else 1
+    return max(least, _BATCH_VOXELS.get(device.type, 2**20) // math.prod(window))
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:

@@ -19,7 +19,6 @@ from sslseg.bench.speed.cases import Size
 from sslseg.bench.speed.harness import Effort, Facts, Measured, Side, Turns, compare
 from sslseg.bench.speed.table import Row, Target, number
 from sslseg.data.plan import FULL_SCALE, IntensityMapping
-from sslseg.demo.phantom import PHANTOM_LABELS, make_phantom
 from sslseg.evaluate.overlap import dice_per_class
 from sslseg.inference.sliding_window import Ensemble, most_probable, sliding_window
 from sslseg.methods import build_method
@@ -27,6 +26,7 @@ from sslseg.methods.base import RunSettings
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.devices import use_bfloat16
+from sslseg.phantoms.phantom import PHANTOM_LABELS, make_phantom
 
 GROUP = "Prediction"
 OVERLAP = 0.5

@@ -21,11 +21,11 @@ from sslseg.data.fingerprint import Fingerprint, OrganSize
 from sslseg.data.plan import make_plan
 from sslseg.data.preprocess import prepare_image
 from sslseg.data.volumes import read_volume, write_volume
-from sslseg.demo.phantom import PHANTOM_LABELS, make_phantom
 from sslseg.inference.restore import restore
 from sslseg.inference.sliding_window import Ensemble, sliding_window
 from sslseg.networks import build_network
 from sslseg.networks.devices import use_bfloat16
+from sslseg.phantoms.phantom import PHANTOM_LABELS, make_phantom
 from sslseg.predict.folder_prediction import predict_folder
 
 GROUP = "Whole file"

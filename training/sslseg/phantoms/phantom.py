@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from sslseg.contract.files import write_json, write_text
 from sslseg.contract.labels import Label
 from sslseg.data.volumes import write_volume
-from sslseg.demo.anatomy import Patient, paint_organs, paint_surroundings
+from sslseg.phantoms.anatomy import Patient, paint_organs, paint_surroundings
 
 PHANTOM_LABELS: tuple[Label, ...] = (
     Label("liver", 1, (224, 138, 79)),
