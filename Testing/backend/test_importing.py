@@ -402,3 +402,14 @@ def test_takes_one_series_of_a_folder_that_holds_several(tmp_path: Path, cohort:
     uid = reader.GetMetaData("0020|000e")
     report = import_paths(cohort.folder, [mixed], series=uid)
     assert [case.series for case in report.cohort.cases] == [uid]
+
+
+def test_a_new_case_never_inherits_the_files_of_a_removed_one(scans: Path, cohort: Cohort) -> None:
+    removed = import_paths(cohort.folder, [scans / "third.mha"]).imported[0]
+    stale = cohort.prediction_path("first", removed)
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    with Cohort.edit(cohort.folder) as edited:
+        edited.cases.pop()
+    report = import_paths(cohort.folder, [save_image(scans.parent / "new" / "one.nii.gz", 99)])
+    assert report.imported and report.imported[0] != removed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ from sslseg.data.volumes import (
     SEGMENTATION_SUFFIX,
     read_label_map,
     read_volume,
+    volume_stem,
     write_label_map,
     write_volume,
 )
@@ -326,6 +328,7 @@ def _add(
     imported: list[str] = []
     with Cohort.edit(folder) as cohort:
         known = {case.provenance["sha256"]: case.id for case in cohort.cases if "sha256" in case.provenance}
+        taken = _taken_ids(cohort)
         for one in checked:
             if one.digest in known:
                 twin = SSLSegError(
@@ -334,7 +337,8 @@ def _add(
                 )
                 refused = [*refused, (one.candidate.image, str(twin))]
                 continue
-            case = _new_case(cohort, one, keep_names, source)
+            case = _new_case(cohort, taken, one, keep_names, source)
+            taken.add(case.id.lower())
             known[one.digest] = case.id
             imported.append(case.id)
             cohort.cases.append(case)
@@ -343,9 +347,9 @@ def _add(
     return ImportReport(Cohort.read(folder, check_files=False), imported, refused, notes)
 
 
-def _new_case(cohort: Cohort, one: _Checked, keep_names: bool, source: str) -> Case:
+def _new_case(cohort: Cohort, taken: set[str], one: _Checked, keep_names: bool, source: str) -> Case:
     """The case of a checked candidate, its files moved from the staging folder to their places."""
-    case_id = _new_id(cohort, one.candidate.name if keep_names else None)
+    case_id = _new_id(taken, one.candidate.name if keep_names else None)
     image = _stored_path(one.candidate.image, cohort.folder)
     label = None
     if one.image is not None:
@@ -377,12 +381,17 @@ def _move(staged: Path, place: Path) -> None:
         ) from error
 
 
-def _new_id(cohort: Cohort, name: str | None) -> str:
-    """`name` where it can be one and is free, else the next `case_0001`, `case_0002`, ...
+def _taken_ids(cohort: Cohort) -> set[str]:
+    """Ids of the cases, and of removed ones whose files are still there: a new case must not inherit those.
 
-    Ids that differ in capitals only would be one file on some systems.
+    In small letters: ids that differ in capitals only would be one file on some systems.
     """
-    taken = {case.id.lower() for case in cohort.cases}
+    files = itertools.chain(*(cohort.folder.glob(f"{place}/*.n*") for place in ("labels", "predictions/*")))
+    return {case.id.lower() for case in cohort.cases} | {volume_stem(path).lower() for path in files}
+
+
+def _new_id(taken: set[str], name: str | None) -> str:
+    """`name` where it can be one and is free, else the next `case_0001`, `case_0002`, ..."""
     if name is not None and name.lower() not in taken:
         with contextlib.suppress(SSLSegError):
             return check_name(name, "case id")
