@@ -163,7 +163,9 @@ def dice_vs_steps_figure(
         axes.plot(steps, values.mean(axis=0), color=color, lw=2.0, marker="o", ms=3, label=f"{name}{seeds}")
     if title:
         axes.set_title(title, loc="left", size=11, color=theme.ink, weight="bold", pad=10)
-    axes.set_ylim(0, 1)
+    low, high = axes.get_ylim()
+    # Methods that all work lie close together: from 0 to 1 they would be one line.
+    axes.set_ylim(max(0.0, low - 0.05), min(1.0, high + 0.05))
     _label_steps(axes, ylabel)
     _legend(axes, theme, loc="lower right")
     return figure
