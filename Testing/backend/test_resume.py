@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import Events, make_cohort, tiny_settings
 from torch import Tensor
 
 from sslseg.bundle.model_folder import load_model
@@ -20,10 +21,6 @@ from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import EventWriter, read_events
 from sslseg.contract.settings import TrainSettings
 from sslseg.train.training import train
-
-# Test files are imported one by one, without their folder.
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_training import Events, make_cohort, tiny_settings
 
 STEPS = 8
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_training import ORGANS, Events, make_cohort, tiny_settings
 
 from sslseg.bundle.model_folder import load_model
 from sslseg.contract.cohort import Case, Cohort, Use
@@ -21,10 +21,6 @@ from sslseg.train.callbacks import Checkpoints
 from sslseg.train.presets import make_recipe
 from sslseg.train.training import train
 from sslseg.train.validation import Split, describe_measurement, split_cases
-
-# Test files are imported one by one, without their folder.
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_training import ORGANS, Events, make_cohort, tiny_settings
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def status(
 
 
 def _facts(cohort: Cohort) -> dict[str, Any]:
-    models = sorted(path.parent.name for path in (cohort.folder / "models").glob("*/sslseg.json"))
+    models = cohort.models()
     return {
         "name": cohort.name,
         "modality": cohort.modality,

@@ -79,14 +79,14 @@ def train(
     The training runs as a job in COHORT/jobs: stop it with Ctrl-C and go on later with --resume. The model is
     written to COHORT/models/NAME.
     """
-    folder = Cohort.read(cohort).folder
+    read = Cohort.read(cohort)
     if resume:
-        run_to_end(_unfinished_training(folder, name))
+        run_to_end(_unfinished_training(read.folder, name))
         return
     settings = _checked(
         TrainSettings,
         method=method,
-        model=_model_name(folder, method, name),
+        model=_model_name(read, method, name),
         preset=preset,
         steps=steps,
         network=network,
@@ -101,7 +101,7 @@ def train(
         leave_one_out=leave_one_out,
         method_settings=dict(parse_setting(text) for text in set_ or []),
     )
-    run_to_end(Job.create(folder, settings))
+    run_to_end(Job.create(read.folder, settings))
 
 
 def predict(
@@ -139,23 +139,23 @@ def predict(
         return
     if input_ is not None or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
-    folder = Cohort.read(cohort)
+    read = Cohort.read(cohort)
     settings = _checked(
         PredictSettings,
         model=model,
-        cases=_chosen_cases(folder, cases),
+        cases=_chosen_cases(read, cases),
         overlap=overlap,
         device=device,
         precision=precision,
         skip_existing=skip_existing,
     )
-    if not folder.model_folder(model).exists():
+    if not read.model_folder(model).exists():
         raise SSLSegError(
             f"The cohort has no model '{model}'",
-            file=folder.folder,
-            remedy=f"It has: {', '.join(_models(folder.folder)) or 'none yet; train one first'}.",
+            file=read.folder,
+            remedy=f"It has: {', '.join(read.models()) or 'none yet; train one first'}.",
         )
-    run_to_end(Job.create(folder.folder, settings))
+    run_to_end(Job.create(read.folder, settings))
 
 
 def run(
@@ -247,18 +247,14 @@ def _checked(kind: type[Any], **fields: Any) -> Any:
         raise SSLSegError(str(error)) from error
 
 
-def _models(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in (folder / "models").glob("*/sslseg.json"))
-
-
-def _model_name(folder: Path, method: str, name: str | None) -> str:
+def _model_name(cohort: Cohort, method: str, name: str | None) -> str:
     """The name that was asked for, if it is free; else the method's, with a number if need be."""
-    taken = set(_models(folder))
+    taken = set(cohort.models())
     if name is not None:
         if check_name(name, "model name") in taken:
             raise SSLSegError(
                 f"There is a model '{name}' already",
-                file=folder / "models" / name,
+                file=cohort.model_folder(name),
                 remedy="Choose another --name; models are never overwritten.",
             )
         return name

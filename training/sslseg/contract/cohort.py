@@ -228,6 +228,10 @@ class Cohort:
     def model_folder(self, model: str) -> Path:
         return self.folder / "models" / check_name(model, "model name")
 
+    def models(self) -> list[str]:
+        """Names of the trained models, sorted."""
+        return sorted(path.parent.name for path in (self.folder / "models").glob("*/sslseg.json"))
+
     def prediction_path(self, model: str, case_id: str) -> Path:
         return self.folder / "predictions" / check_name(model, "model name") / f"{case_id}.nii.gz"
 

@@ -12,13 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sslseg.data.plan import FULL_SCALE
 from sslseg.data.sampling import Size, shift_reach
 from sslseg.transforms import geometry
 from sslseg.transforms.intensity import WEAK, IntensityJitter, jitter
 from sslseg.transforms.streams import chosen, to_device, torch_stream, uniform
-
-IMAGE_SCALE = 32767.0
-"""The patch store holds [0, 1] as 0..32767."""
 
 ANISOTROPY_LIMIT = 3.0
 """With slices so much thicker than the pixels, or so few, patches are rotated within the slices only."""
@@ -152,14 +150,14 @@ class Augmenter:
     ) -> tuple[Tensor, Tensor | None]:
         """Image float32 `(B, 1, *size)` and label uint8 `(B, *size)` from the regions around them."""
         region = region.to(self.device, non_blocking=True)
-        image = geometry.crop_centre(region, size).float() / IMAGE_SCALE
+        image = geometry.crop_centre(region, size).float() / FULL_SCALE
         if label is not None:
             label = label.to(self.device, non_blocking=True)
         patch = None if label is None else geometry.crop_centre(label, size)
         if len(placement.warped):
             where = to_device(placement.warped, self.device)
             grid = geometry.sampling_grid(placement.matrix, region.shape[-3:], size, self.device)
-            turned = geometry.warp(region.index_select(0, where).float() / IMAGE_SCALE, grid)
+            turned = geometry.warp(region.index_select(0, where).float() / FULL_SCALE, grid)
             image = image.index_copy(0, where, turned)
             if label is not None and patch is not None:
                 turned_label = geometry.warp_label(label.index_select(0, where), grid)

@@ -12,6 +12,7 @@ from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.importing import init_from_dataset
 from sslseg.data.volumes import read_label_map, read_volume
+from sslseg.evaluate import table
 from sslseg.methods import METHODS
 from sslseg.phantoms.phantom import write_phantom_dataset
 from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
@@ -110,7 +111,7 @@ def _validation_curves(result: Result) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
-def _statistic(statistic) -> Statistic:  # type: ignore[no-untyped-def]
+def _statistic(statistic: table.Statistic) -> Statistic:
     nan = float("nan")
     mean = nan if statistic.mean is None else statistic.mean
     return Statistic(mean, nan if statistic.std is None else statistic.std, statistic.count)

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -121,16 +120,15 @@ def _log_to(job: Job) -> Iterator[None]:
     root = logging.getLogger()
     own = logging.getLogger("sslseg")
     root.addHandler(handler)
-    previous = own.level, own.propagate
+    level = own.level
     own.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
-        with warnings.catch_warnings():
-            yield
+        yield
     finally:
         logging.captureWarnings(False)
         root.removeHandler(handler)
-        own.setLevel(previous[0])
+        own.setLevel(level)
         handler.close()
 
 

@@ -6,14 +6,12 @@ import functools
 import re
 import sys
 import time
-from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from sslseg.contract.errors import SSLSegError
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from sslseg.contract.settings import Precision
 
 CLEARLY_FASTER = 1.15
 """What bfloat16 must gain over float32 to be worth its rounding."""

@@ -72,9 +72,7 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     return Split(
         labelled=tuple(kept),
         unlabelled=tuple(case.id for case in training if not case.is_annotated),
-        validation=tuple(
-            case.id for case in [*kept_apart, *annotated] if case.id in chosen or case in kept_apart
-        ),
+        validation=tuple(case.id for case in [*kept_apart, *(c for c in annotated if c.id in chosen)]),
     )
 
 

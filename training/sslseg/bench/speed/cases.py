@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sslseg.contract.files import read_json
+from sslseg.data.plan import FULL_SCALE
 from sslseg.data.store import ForegroundPoints, StoredCase, write_entry
 
 Size = tuple[int, int, int]
@@ -33,7 +34,7 @@ def write_cases(folder: Path, count: int, shape: Size, organs: int, *, whole: bo
     """
     for number in range(count):
         image, label = make_case(shape, organs, number)
-        write_entry(folder / str(number), np.rint(image * 32767).astype(np.int16), label)
+        write_entry(folder / str(number), np.rint(image * FULL_SCALE).astype(np.int16), label)
         if whole:
             np.savez_compressed(whole_file(folder, number), image=image, label=label)
 

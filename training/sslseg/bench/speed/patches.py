@@ -12,6 +12,7 @@ import numpy as np
 from sslseg.bench.speed.cases import Size, stored_cases, write_cases
 from sslseg.bench.speed.harness import Effort, Side, Turns, compare
 from sslseg.bench.speed.table import Row, Target, number
+from sslseg.data.plan import FULL_SCALE
 from sslseg.data.sampling import PatchSampler
 
 GROUP = "Patches"
@@ -108,7 +109,7 @@ def read_item(item: dict[str, Any]) -> dict[str, np.ndarray]:
     case = stored_cases(Path(item["case"]), item["number"] + 1, ORGANS)[-1]
     image, label = case.read_all()
     assert label is not None
-    return {"image": image[None].astype(np.float32) / 32767, "label": label[None]}
+    return {"image": image[None].astype(np.float32) / FULL_SCALE, "label": label[None]}
 
 
 def _transform(patch: Size) -> Any:
