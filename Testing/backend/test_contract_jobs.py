@@ -32,7 +32,7 @@ def test_a_job_is_read_as_it_was_made_and_numbers_go_up(tmp_path: Path) -> None:
     [
         ({"version": 2}, "version 2.*Update"),
         ({"schema": "x"}, "not a job"),
-        ({"command": "dance"}, "command must be 'train' or 'predict'"),
+        ({"command": "dance"}, "command must be one of train, predict"),
         ({"settings": {"method": "supervised"}}, r"settings\.model is missing"),
         ({"settings": {"method": "supervised", "model": "m", "steps": 0}}, "steps must be at least 1"),
         (

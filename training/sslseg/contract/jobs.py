@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import ENDINGS, EventWriter, read_events
@@ -18,6 +18,10 @@ from sslseg.contract.strict import from_json, to_json
 
 SCHEMA = "sslseg.job"
 VERSION = 1
+
+JobSettings = TrainSettings | PredictSettings
+KINDS: dict[str, type[JobSettings]] = {"train": TrainSettings, "predict": PredictSettings}
+"""What a job can do, by the command in its job.json and in the name of its folder."""
 
 
 class JobState(enum.Enum):
@@ -37,7 +41,7 @@ class JobDescription:
 
     schema: str
     version: int
-    command: Literal["train", "predict"]
+    command: str
     cohort: str
     settings: dict[str, Any]
     created: float
@@ -53,24 +57,18 @@ class Job:
     ```
     """
 
-    def __init__(
-        self, folder: Path, description: JobDescription, settings: TrainSettings | PredictSettings
-    ) -> None:
+    def __init__(self, folder: Path, description: JobDescription, settings: JobSettings) -> None:
         self.folder = folder
         self.description = description
         self.settings = settings
 
     @classmethod
-    def create(cls, cohort_folder: str | Path, settings: TrainSettings | PredictSettings) -> Job:
+    def create(cls, cohort_folder: str | Path, settings: JobSettings) -> Job:
         """Make a job folder in the cohort; the job does not start by itself."""
         jobs = Path(cohort_folder) / "jobs"
-        command: Literal["train", "predict"] = "train" if isinstance(settings, TrainSettings) else "predict"
+        command = next(name for name, kind in KINDS.items() if isinstance(settings, kind))
         with locked(jobs / ".jobs.lock"):
-            taken = [
-                int(p.name.rpartition("-")[2])
-                for p in jobs.glob("*-[0-9]*")
-                if p.name.rpartition("-")[2].isdigit()
-            ]
+            taken = (_number(path) or 0 for path in jobs.glob("*-[0-9]*"))
             folder = jobs / f"{command}-{max(taken, default=0) + 1:04d}"
             description = JobDescription(
                 SCHEMA, VERSION, command, "../..", to_json(settings), round(time.time(), 3)
@@ -97,17 +95,20 @@ class Job:
                 remedy="Update the program.",
             )
         description = from_json(JobDescription, data, file=path)
-        kind: type[Any] = TrainSettings if description.command == "train" else PredictSettings
-        settings: TrainSettings | PredictSettings = from_json(
-            kind, description.settings, file=path, where="settings"
-        )
+        if description.command not in KINDS:
+            raise SSLSegError(
+                f"command must be one of {', '.join(KINDS)}, not {description.command!r}",
+                file=path,
+                remedy="Update the program.",
+            )
+        settings = from_json(KINDS[description.command], description.settings, file=path, where="settings")
         return cls(folder, description, settings)
 
     @classmethod
     def all(cls, cohort_folder: str | Path) -> list[Job]:
-        """The jobs of a cohort, oldest first."""
-        folders = sorted((Path(cohort_folder) / "jobs").glob("*/job.json"))
-        return sorted((cls.open(path.parent) for path in folders), key=lambda job: job.description.created)
+        """The jobs of a cohort, oldest first: in the order of their numbers, which no clock can upset."""
+        folders = (path.parent for path in (Path(cohort_folder) / "jobs").glob("*-[0-9]*/job.json"))
+        return [cls.open(folder) for folder in sorted(folders, key=lambda f: (_number(f) or 0, f.name))]
 
     @property
     def cohort_folder(self) -> Path:
@@ -171,3 +172,8 @@ class Job:
                 return False
         except SSLSegError:
             return True
+
+
+def _number(folder: Path) -> int | None:
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else None
