@@ -1,0 +1,1 @@
+"""What the module does, without widgets: setup, cohort, open case, jobs."""
