@@ -13,14 +13,20 @@ from typing import Any
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import ENDINGS, EventWriter, read_events
 from sslseg.contract.files import locked, read_json, write_json
-from sslseg.contract.settings import PredictSettings, TrainSettings
+from sslseg.contract.settings import ExportSettings, PredictSettings, TrainSettings
 from sslseg.contract.strict import from_json, to_json
 
 SCHEMA = "sslseg.job"
 VERSION = 1
+LOOK_SECONDS = 0.5
+"""How long a starting job waits for somebody who only looks whether it runs."""
 
-JobSettings = TrainSettings | PredictSettings
-KINDS: dict[str, type[JobSettings]] = {"train": TrainSettings, "predict": PredictSettings}
+JobSettings = TrainSettings | PredictSettings | ExportSettings
+KINDS: dict[str, type[JobSettings]] = {
+    "train": TrainSettings,
+    "predict": PredictSettings,
+    "export": ExportSettings,
+}
 """What a job can do, by the command in its job.json and in the name of its folder."""
 
 
@@ -146,7 +152,8 @@ class Job:
             SSLSegError: the job is running already.
         """
         try:
-            with locked(self.folder / ".running.lock", timeout=0.0):
+            # Whoever looks at the job holds the lock for a moment; only a job that runs holds it longer.
+            with locked(self.folder / ".running.lock", timeout=LOOK_SECONDS):
                 (self.folder / "stop").unlink(missing_ok=True)
                 yield
         except SSLSegError as error:
@@ -156,7 +163,7 @@ class Job:
 
     def state(self) -> JobState:
         """Where the job stands."""
-        if self._is_locked():
+        if self.is_running:
             return JobState.RUNNING
         events = read_events(self.events_path)
         last = next((e.event for e in reversed(events) if e.event in ENDINGS or e.event == "started"), None)
@@ -164,7 +171,9 @@ class Job:
             return JobState.WAITING
         return JobState.INTERRUPTED if last == "started" else JobState(last)
 
-    def _is_locked(self) -> bool:
+    @property
+    def is_running(self) -> bool:
+        """Whether a process is at work on the job, this one or any other."""
         if not (self.folder / ".running.lock").exists():
             return False
         try:

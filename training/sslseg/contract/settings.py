@@ -10,6 +10,8 @@ from sslseg.contract.cohort import check_name
 Precision = Literal["auto", "float32", "bfloat16"]
 PRESETS = ("quick", "standard", "thorough")
 Preset = Literal["quick", "standard", "thorough"]
+ExportFormat = Literal["seg.nrrd", "nifti", "dicom-seg"]
+ExportSource = Literal["accepted", "best"]
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,34 @@ class PredictSettings:
         check_name(self.model, "model name")
         if not 0 <= self.overlap <= 0.9:
             raise ValueError(f"overlap must lie between 0 and 0.9, not {self.overlap}")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """One export of segmentations.
+
+    Attributes:
+        format: seg.nrrd (Slicer), nifti (label maps with a table of colours), dicom-seg.
+        output: folder for the files; a relative path starts at the cohort folder.
+        model: name of the model whose predictions are exported where `source` is best; its quality cards give
+            the verdicts either way.
+        cases: ids of the cases; None takes all.
+        source: accepted takes only what a person drew or accepted; best takes, organ by organ, that where it
+            is there and the prediction of `model` elsewhere.
+        overwrite: replace files that are there already, instead of refusing these cases.
+    """
+
+    format: ExportFormat
+    output: str
+    model: str | None = None
+    cases: list[str] | None = None
+    source: ExportSource = "accepted"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            check_name(self.model, "model name")
+        if not self.output.strip():
+            raise ValueError("output must name a folder")
+        if self.source == "best" and self.model is None:
+            raise ValueError("the source 'best' needs a model")
