@@ -35,6 +35,7 @@ class TrainSettings:
         leave_one_out: with no case held back, first train once without each annotated case and measure on it; the
             model itself is then trained on all of them. Takes that many times as long.
         validation_every: steps between two validations.
+        start_from: model of the cohort whose weights the networks start with; None draws them anew.
         method_settings: settings of the method by name.
     """
 
@@ -53,10 +54,13 @@ class TrainSettings:
     validation_cases: int | None = None
     leave_one_out: bool = False
     validation_every: int | None = None
+    start_from: str | None = None
     method_settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.model, "model name")
+        if self.start_from is not None:
+            check_name(self.start_from, "model name")
         for name in ("steps", "labelled_batch", "unlabelled_batch", "validation_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
