@@ -26,7 +26,7 @@ ALLOWED = {
     "phantoms": {"contract", "data"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
-    "jobs": {"contract", "train", "predict"},
+    "jobs": {"contract", "data", "train", "predict"},
     "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from sslseg import __version__
-from sslseg.cli import bench_commands, cohort_commands, evaluate_command, run_commands
+from sslseg.cli import bench_commands, cohort_commands, evaluate_command, job_commands, run_commands
 from sslseg.cli.console import err, out
 from sslseg.contract.errors import SSLSegError
 
@@ -55,7 +55,7 @@ def options(
     """Options of every command."""
 
 
-for module in (cohort_commands, run_commands, evaluate_command, bench_commands):
+for module in (cohort_commands, run_commands, job_commands, evaluate_command, bench_commands):
     module.register(app)
 
 

@@ -24,6 +24,10 @@ Precision = Annotated[
     typer.Option(help="Arithmetic of the convolutions; auto takes bfloat16 where the device gains from it."),
 ]
 
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="Only make the job's folder; 'sslseg run' or 'job pack' takes it.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -73,6 +77,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the last unfinished training.")
     ] = False,
+    prepare: Prepare = False,
 ) -> None:
     """Train a model from the annotated and the unlabelled cases of a cohort.
 
@@ -101,7 +106,7 @@ def train(
         leave_one_out=leave_one_out,
         method_settings=dict(parse_setting(text) for text in set_ or []),
     )
-    run_to_end(Job.create(read.folder, settings))
+    _run_or_prepare(Job.create(read.folder, settings), prepare)
 
 
 def predict(
@@ -122,6 +127,7 @@ def predict(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave predicted cases alone.")
     ] = False,
+    prepare: Prepare = False,
 ) -> None:
     """Segment the cases of a cohort, or any volumes.
 
@@ -155,23 +161,37 @@ def predict(
             file=read.folder,
             remedy=f"It has: {', '.join(read.models()) or 'none yet; train one first'}.",
         )
-    run_to_end(Job.create(read.folder, settings))
+    _run_or_prepare(Job.create(read.folder, settings), prepare)
 
 
 def run(
     job: Annotated[
-        Path, typer.Argument(metavar="JOB", help="Folder of a job, such as COHORT/jobs/train-0001.")
+        Path,
+        typer.Argument(metavar="JOB", help="Folder of a job, such as COHORT/jobs/train-0001, or an archive."),
     ],
     parent: Annotated[
         int | None,
         typer.Option(help="Process id of the caller: the job cancels itself when the caller dies."),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="For an archive: where to unpack it; by default a folder beside it.")
+    ] = None,
 ) -> None:
     """Run a job that was prepared, or go on with one that was cancelled or killed.
 
-    This is what 3D Slicer starts. A training goes on from its last checkpoint.
+    This is what 3D Slicer starts. A training goes on from its last checkpoint. An archive from 'sslseg job pack'
+    is unpacked beside itself, and what the job made is packed into ARCHIVE-result.zip.
     """
-    run_to_end(Job.open(job), parent=parent)
+    if not job.is_file():
+        run_to_end(Job.open(job), parent=parent)
+        return
+    from sslseg.jobs.packing import pack_result, unpack_job
+
+    unpacked = unpack_job(job, output or job.with_suffix(""))
+    if unpacked.state() is not JobState.FINISHED:
+        run_to_end(unpacked, parent=parent)
+    result = pack_result(unpacked, job.with_name(f"{job.stem}-result.zip"))
+    out.print(f"Merge with: sslseg job merge COHORT {escape(result.name)}")
 
 
 def methods(
@@ -206,6 +226,13 @@ def run_shown(job: Job, *, parent: int | None = None) -> JobState:
     doing = "Training" if isinstance(settings, TrainSettings) else "Predicting with"
     with EventConsole(f"{doing} {settings.model}").shown() as console:
         return run_job(job, watcher=console, parent=parent)
+
+
+def _run_or_prepare(job: Job, prepare: bool) -> None:
+    if prepare:
+        out.print(f"Prepared {escape(str(job.folder))}")
+    else:
+        run_to_end(job)
 
 
 def run_to_end(job: Job, *, parent: int | None = None) -> None:

@@ -286,9 +286,12 @@ class Cohort:
                     remedy=f"Declared are: {', '.join(self.labels.names)}.",
                 )
 
+    def to_json(self) -> Any:
+        """The content of cohort.json."""
+        return to_json(_Document(SCHEMA, VERSION, self.name, self.modality, list(self.labels), self.cases))
+
     def _write(self) -> None:
-        document = _Document(SCHEMA, VERSION, self.name, self.modality, list(self.labels), self.cases)
-        write_json(self.folder / FILE_NAME, to_json(document))
+        write_json(self.folder / FILE_NAME, self.to_json())
 
 
 def check_name(name: str, what: str) -> str:

@@ -19,6 +19,7 @@ from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import read_json, write_json
 from sslseg.contract.strict import to_json
+from sslseg.data.volume_files import volume_files
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,8 +27,6 @@ R = TypeVar("R")
 _BUILDING = ".building-"
 _ABANDONED_SECONDS = 3600.0
 _UNUSED_SECONDS = 30 * 24 * 3600.0
-_HEADERS = {".mhd", ".nhdr", ".hdr", ".img"}
-"""Formats that keep header and voxels in two files of the same stem."""
 
 
 class ContentKeys:
@@ -75,11 +74,8 @@ class ContentKeys:
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
     def _content(self, path: Path) -> str:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-        elif path.suffix.lower() in _HEADERS:
-            files = sorted(path.parent.glob(f"{path.stem}.*"))
-        else:
+        files = volume_files(path)
+        if files == [path]:
             return self._of_file(path)
         return hashlib.sha256("".join(map(self._of_file, files)).encode()).hexdigest()
 
