@@ -112,3 +112,35 @@ def test_failures_are_sentences_without_a_traceback() -> None:
     assert "out of memory" in failure_message(MemoryError())
     assert "No space left" in failure_message(OSError(28, "x"))
     assert "KeyError" in failure_message(KeyError("x"))
+
+
+def test_a_long_story_is_read_in_slices_of_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    writer, reader = EventWriter(path), EventReader(path)
+    for number in range(20):
+        writer.write("warning", message=f"{number} " + "x" * 5 * number)
+    slices = []
+    while events := list(reader.read(100)):
+        slices.append([int(event.fields["message"].split()[0]) for event in events])
+    assert len(slices) > 5 and [n for part in slices for n in part] == list(range(20))
+
+
+def test_looking_at_a_job_does_not_keep_it_from_starting_even_in_a_folder_that_is_read_only(
+    tmp_path: Path,
+) -> None:
+    job = Job.create(tmp_path, PredictSettings(model="m"))
+    assert not job.is_running and not (job.folder / ".running.lock").exists()
+    with job.running():
+        assert job.is_running
+    (job.folder / ".running.lock").chmod(0o444)
+    assert not job.is_running
+    script = (
+        "import sys, time; from sslseg.contract.files import locked\n"
+        "with locked(sys.argv[1]): print('on', flush=True); time.sleep(0.05)"
+    )
+    lock = job.folder / ".running.lock"
+    lock.chmod(0o644)
+    with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None and looker.stdout.readline() == b"on\n"
+        with job.running():
+            assert job.is_running

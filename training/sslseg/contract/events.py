@@ -78,13 +78,20 @@ class EventReader:
         self.path = path
         self._offset = 0
 
-    def read(self) -> Iterator[Event]:
-        """The new whole events. A line that a crash cut off is skipped."""
+    def read(self, most_bytes: int | None = None) -> Iterator[Event]:
+        """The new whole events. A line that a crash cut off is skipped.
+
+        Args:
+            most_bytes: how much of the file to read at once, so that a long story can be read in slices; a line
+                that is longer is read whole. None reads to the end.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
+                data = file.read(-1 if most_bytes is None else most_bytes)
+                if b"\n" not in data:
+                    data += file.readline()
+        except (FileNotFoundError, NotADirectoryError):
             return
         whole = data.rfind(b"\n") + 1
         self._offset += whole

@@ -115,6 +115,25 @@ def locked(path: str | Path, *, timeout: float = 30.0) -> Iterator[None]:
             _unlock(file.fileno())
 
 
+def is_locked(path: str | Path) -> bool:
+    """Whether somebody holds the lock file `path` now; it may lie where one may only read."""
+    path = Path(path)
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        try:
+            file = path.open("rb")
+        except OSError:
+            return False
+    with file:
+        free = _try_lock(file.fileno())
+        if free:
+            _unlock(file.fileno())
+        return not free
+
+
 if sys.platform == "win32":
     import msvcrt
 

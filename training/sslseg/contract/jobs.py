@@ -12,7 +12,7 @@ from typing import Any
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import ENDINGS, EventWriter, read_events
-from sslseg.contract.files import locked, read_json, write_json
+from sslseg.contract.files import is_locked, locked, read_json, write_json
 from sslseg.contract.settings import ExportSettings, PredictSettings, TrainSettings
 from sslseg.contract.strict import from_json, to_json
 
@@ -174,13 +174,7 @@ class Job:
     @property
     def is_running(self) -> bool:
         """Whether a process is at work on the job, this one or any other."""
-        if not (self.folder / ".running.lock").exists():
-            return False
-        try:
-            with locked(self.folder / ".running.lock", timeout=0.0):
-                return False
-        except SSLSegError:
-            return True
+        return is_locked(self.folder / ".running.lock")
 
 
 def _number(folder: Path) -> int | None:
