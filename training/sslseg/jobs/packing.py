@@ -162,7 +162,7 @@ def _needed_cases(cohort: Cohort, job: Job) -> list[Case]:
 def _needed_model(job: Job) -> str | None:
     if isinstance(job.settings, PredictSettings):
         return job.settings.model
-    return getattr(job.settings, "start_from", None)
+    return job.settings.start_from if isinstance(job.settings, TrainSettings) else None
 
 
 def _packed_images(cohort: Cohort, case: Case, files: dict[str, Path | bytes]) -> Case:
