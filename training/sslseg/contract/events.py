@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.files import append_line
 
 FIELDS: dict[str, frozenset[str]] = {
     "started": frozenset({"command", "device"}),
@@ -60,23 +61,20 @@ class EventWriter:
         if missing:
             raise ValueError(f"the event '{event}' is unknown or lacks {', '.join(sorted(missing))}")
         entry = {"time": round(time.time(), 3), "event": event, **_finite(fields)}
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            # A killed writer may have left half a line: start on a fresh one.
-            if _ends_in_half_a_line(self.path):
-                line = "\n" + line
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        append_line(self.path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
 
 
 class EventReader:
-    """Reads the events that were added since the last call; cheap enough for a GUI timer."""
+    """Reads the events that were added since the last call; cheap enough for a GUI timer.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: events.jsonl, which need not be there yet.
+        offset: byte to start at; a line that begins before it is skipped.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
-        self._offset = 0
+        self.offset = offset
 
     def read(self, most_bytes: int | None = None) -> Iterator[Event]:
         """The new whole events. A line that a crash cut off is skipped.
@@ -87,14 +85,14 @@ class EventReader:
         """
         try:
             with self.path.open("rb") as file:
-                file.seek(self._offset)
+                file.seek(self.offset)
                 data = file.read(-1 if most_bytes is None else most_bytes)
                 if b"\n" not in data:
                     data += file.readline()
         except (FileNotFoundError, NotADirectoryError):
             return
         whole = data.rfind(b"\n") + 1
-        self._offset += whole
+        self.offset += whole
         for line in data[:whole].splitlines():
             event = _parse(line)
             if event is not None:
@@ -112,14 +110,6 @@ def _parse(line: bytes) -> Event | None:
         return Event(float(entry.pop("time")), str(entry.pop("event")), entry)
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
-
-
-def _ends_in_half_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
 
 
 def _finite(value: Any) -> Any:

@@ -60,6 +60,25 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append one whole line in one write, so that readers and other writers see whole lines.
+
+    Raises:
+        OSError: the folder cannot be written to or the disk is full.
+    """
+    content = line + "\n"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        # A killed writer may have left half a line: start on a fresh one.
+        if os.lseek(handle, 0, os.SEEK_END) > 0:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                content = "\n" + content
+        os.write(handle, content.encode())
+    finally:
+        os.close(handle)
+
+
 def read_json(path: str | Path, *, remedy: str = "") -> Any:
     """Read JSON.
 
