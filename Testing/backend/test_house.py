@@ -24,6 +24,7 @@ ALLOWED = {
     "evaluate": {"contract", "data"},
     "report": {"contract"},
     "phantoms": {"contract", "data"},
+    "check": {"contract", "networks", "losses", "inference"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "data", "train", "predict"},
@@ -34,7 +35,7 @@ ALLOWED = {
     },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",
-        "train", "predict", "jobs", "evaluate", "report", "demo", "bench",
+        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check",
     },
 }  # fmt: skip
 

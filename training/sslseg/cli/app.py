@@ -1,74 +1,42 @@
-"""The command `sslseg`.
+"""Where the command `sslseg` starts, and what it says where not even its commands can be loaded.
 
-Every command is a thin layer: it reads what was typed, calls one function, and prints the answer. Heavy packages
-are imported by the commands that need them, so that help and status answer at once.
+Only the standard library is imported here: `sslseg check` has to answer on any Python.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
-
-import typer
-from rich.markup import escape
-
-from sslseg import __version__
-from sslseg.cli import bench_commands, cohort_commands, evaluate_command, job_commands, run_commands
-from sslseg.cli.console import err, out
-from sslseg.contract.errors import SSLSegError
 
 # Threads that wait for each other shall sleep, not spin: on a computer that also does something else, such as showing
 # Slicer, spinning makes a training step ten times slower. Read when torch is loaded, so it must be said before.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-app = typer.Typer(
-    name="sslseg",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="""Semi-supervised segmentation of CT and MR volumes: annotate a few, segment them all.
-
-A [bold]cohort[/] is a folder that holds your volumes, your labels and everything made from them:
-
-  sslseg init COHORT --images DIR --labels DIR --organs liver=1,spleen=2
-  sslseg train COHORT --method mean_teacher
-  sslseg predict COHORT --model mean_teacher
-
-New here? [bold]sslseg demo[/] makes a cohort of phantoms and does all of it in minutes.""",
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        out.print(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options of every command."""
-
-
-for module in (cohort_commands, run_commands, job_commands, evaluate_command, bench_commands):
-    module.register(app)
-
 
 def main() -> None:
-    """Run the command line: exit code 2 and one sentence for what the user can mend."""
+    """Run the command line."""
     try:
-        app()
-    except SSLSegError as error:
-        err.print(f"[red]{escape(str(error))}[/]")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("Stopped.")
-        sys.exit(130)
+        from sslseg.cli.commands import run
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "sslseg":
+            raise
+        sys.exit(_without_commands(sys.argv[1:], missing))
+    run()
+
+
+def _without_commands(arguments: list[str], missing: str) -> int:
+    """Answer `check`, refuse everything else in a sentence; returns the exit code."""
+    if arguments[:1] != ["check"]:
+        sys.stderr.write(f"The package '{missing}' is missing. 'sslseg check' lists what else is.\n")
+        return 2
+    from sslseg.check.computer import check_computer
+
+    found = check_computer()
+    if found.ok:
+        sys.stderr.write(f"The package '{missing}' is missing. Install it.\n")
+    print(found.as_json() if "--json" in arguments else found.as_text())
+    return 2
 
 
 if __name__ == "__main__":
