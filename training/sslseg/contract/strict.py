@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 from sslseg.contract.errors import SSLSegError
 
 T = TypeVar("T")
+
+_PLAIN = frozenset({str, int, float, bool})
 
 
 def from_json(cls: type[T], value: Any, *, file: Path | None = None, where: str = "") -> T:
@@ -28,8 +31,7 @@ def from_json(cls: type[T], value: Any, *, file: Path | None = None, where: str 
     """
     if not isinstance(value, dict):
         raise SSLSegError(f"{where or 'the content'} must be an object, not {_kind(value)}", file=file)
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    hints, fields = _shape(cls)  # type: ignore[arg-type]
     unknown = sorted(set(value) - set(fields))
     if unknown:
         raise SSLSegError(
@@ -67,10 +69,16 @@ def to_json(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _shape(cls: type) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Types and fields of a dataclass. Looked up once: a cohort has hundreds of cases and is read at every change."""
+    return typing.get_type_hints(cls), {field.name: field for field in dataclasses.fields(cls) if field.init}
+
+
 def _convert(hint: Any, value: Any, file: Path | None, where: str) -> Any:  # noqa: PLR0911 - one return a kind
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or (hint in _PLAIN and type(value) is hint):
         return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, file, where)
     if origin is typing.Literal:
