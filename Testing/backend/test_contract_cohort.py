@@ -39,7 +39,7 @@ def test_what_is_written_is_read_again(a_cohort: Cohort) -> None:
     with Cohort.edit(a_cohort.folder) as cohort:
         case = cohort.case("case_2")
         case.annotated = ["liver"]
-        case.slices = AnnotatedSlices("k", [3, 7])
+        case.slices = {"liver": AnnotatedSlices("k", [3, 7])}
         case.use = Use.TEST
         case.review = ReviewState.FLAGGED
         case.organ_review = {"spleen": ReviewState.COMPLETED}
@@ -47,6 +47,20 @@ def test_what_is_written_is_read_again(a_cohort: Cohort) -> None:
     assert read.cases == cohort.cases
     assert read.labels == a_cohort.labels
     assert [label.value for label in read.labels] == [1, 5]
+
+
+def test_a_cohort_of_the_first_version_keeps_its_slices_for_every_annotated_organ(a_cohort: Cohort) -> None:
+    slices = {"axis": "j", "indices": [4, 5]}
+    cases = [
+        {"id": "a", "image": "a.nii", "label": "l.nii", "annotated": ["liver", "spleen"], "slices": slices},
+        {"id": "b", "image": "b.nii", "annotated": ["liver"], "slices": None},
+    ]
+    _change(a_cohort, version=1, cases=cases)
+    with Cohort.edit(a_cohort.folder) as cohort:
+        both = AnnotatedSlices("j", [4, 5])
+        assert [case.slices for case in cohort.cases] == [{"liver": both, "spleen": both}, {}]
+    assert json.loads((a_cohort.folder / "cohort.json").read_text())["version"] == 2
+    assert Cohort.read(a_cohort.folder, check_files=False).cases == cohort.cases
 
 
 def test_a_second_cohort_in_the_same_folder_is_refused(a_cohort: Cohort) -> None:
@@ -62,7 +76,7 @@ def test_a_folder_without_a_cohort_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 99}, "version 99.*reads version 1.*Update"),
+        ({"version": 99}, "version 99.*reads versions up to 2.*Update"),
         ({"schema": "something"}, "not a cohort"),
         ({"modality": "PET"}, "modality must be 'CT' or 'MR', not 'PET'"),
         ({"labels": []}, "No organ is declared"),
@@ -72,6 +86,7 @@ def test_a_folder_without_a_cohort_is_named(tmp_path: Path) -> None:
         ({"cases": [{"id": "a", "image": 3}]}, r"cases\[0\].image must be a text, not 3"),
         ({"cases": [{"id": "a", "image": "x"}, {"id": "a", "image": "y"}]}, "'a' occurs twice"),
         ({"cases": [{"id": "a", "image": "x", "annotated": ["heart"]}]}, "names the organ 'heart'"),
+        ({"cases": [{"id": "a", "image": "x", "slices": {"heart": {"axis": "k", "indices": [1]}}}]}, "organ 'heart'"),
         ({"cases": [{"id": "a", "image": "x", "review": "maybe"}]}, "must be 'not_started' or"),
         ({"labels": [{"name": n, "value": 1, "color": [1, 2, 3]} for n in "ab"]},
          "'a' and 'b' both have the value 1.*value of its own"),

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslseg.contract.cohort import Case, Cohort, Use
+from sslseg.contract.cohort import AnnotatedSlices, Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label, LabelTable, default_color
 from sslseg.data import volumes
@@ -201,6 +201,23 @@ def test_fingerprint_measures_along_the_axes_of_the_patient(a_cohort: Cohort) ->
     assert fingerprint.extent == (84.0, 48.0, 20.0)
     assert fingerprint.organs == (OrganSize("liver", 2, 6.0),)
     np.testing.assert_allclose(fingerprint.intensity, (100.5, 150, 199.5), atol=0.5)
+
+
+def test_an_organ_drawn_on_some_slices_gives_intensities_from_those_and_no_volume(a_cohort: Cohort) -> None:
+    case = a_cohort.cases[0]
+    drawn = sitk.GetArrayFromImage(sitk.ReadImage(a_cohort.folder / case.label))
+    first = int(np.flatnonzero(drawn.any(axis=(1, 2)))[0])
+    image = sitk.ReadImage(a_cohort.folder / case.image)
+    voxels = sitk.GetArrayFromImage(image)
+    brighter = np.where((np.arange(len(voxels)) == first)[:, None, None], voxels + 1000, voxels)
+    changed = sitk.GetImageFromArray(brighter)
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, a_cohort.folder / case.image)
+    case.slices = {"liver": AnnotatedSlices("k", [first])}
+    a_cohort.cases = [case]
+    fingerprint = fingerprint_cohort(a_cohort)
+    assert fingerprint.organs == (OrganSize("liver", 0, 0.0),)
+    assert fingerprint.intensity[0] >= 1000
 
 
 def test_fingerprint_falls_back_on_the_body_when_nothing_is_annotated(a_cohort: Cohort) -> None:

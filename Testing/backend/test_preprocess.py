@@ -212,7 +212,7 @@ def test_an_organ_that_was_not_annotated_is_unknown() -> None:
 def test_only_annotated_slices_are_known(axis: str, array_axis: int) -> None:
     plan = a_plan(1.0, 1.0, 1.0)
     grid = prepare_image(an_image(a_body((10, 11, 12))), plan).grid
-    case = dataclasses.replace(BOTH, slices=AnnotatedSlices(axis, [2, 7]))  # type: ignore[arg-type]
+    case = dataclasses.replace(BOTH, slices={"liver": AnnotatedSlices(axis, [2, 7])})  # type: ignore[arg-type]
     label = prepare_label(an_image(np.full((10, 11, 12), 7, np.uint8)), grid, plan, case)
     along = np.moveaxis(label, array_axis, 0)
     assert np.flatnonzero((along == 1).all(axis=(1, 2))).tolist() == [2, 7]
@@ -229,16 +229,47 @@ def test_no_annotated_slice_is_lost_on_a_coarser_grid(orientation: str, number: 
     drawn[number] = 7
     label_map = sitk.GetImageFromArray(drawn)
     label_map.CopyInformation(image)
-    case = dataclasses.replace(BOTH, slices=AnnotatedSlices("k", [number]))
+    case = dataclasses.replace(
+        BOTH, slices={organ: AnnotatedSlices("k", [number]) for organ in BOTH.annotated}
+    )
     label = prepare_label(label_map, grid, plan, case)
     place = number // 3 if orientation == "LPS" else 2 - number // 3
     assert [set(plane.ravel()) for plane in label] == [{1} if z == place else {255} for z in range(3)]
 
 
+def test_an_organ_drawn_on_some_slices_leaves_the_others_as_they_are() -> None:
+    """The liver was annotated on slices 1 and 2, the spleen on 2 and 3 across; both were drawn on more."""
+    plan = a_plan(1.0, 1.0, 1.0)
+    grid = prepare_image(an_image(a_body((6, 6, 6))), plan).grid
+    drawn = np.zeros((6, 6, 6), np.uint8)
+    drawn[:, :2], drawn[:, 4:] = 7, 2
+    only_liver = dataclasses.replace(BOTH, slices={"liver": AnnotatedSlices("k", [1, 2])})
+    label = prepare_label(an_image(drawn), grid, plan, only_liver)
+    assert label[1:3, :, 3].tolist() == [[1, 1, 0, 0, 2, 2]] * 2
+    assert label[[0, 3, 4, 5], :, 3].tolist() == [[255, 255, 255, 255, 2, 2]] * 4
+
+    both = dataclasses.replace(
+        BOTH, slices={"liver": AnnotatedSlices("k", [1, 2]), "spleen": AnnotatedSlices("i", [2, 3])}
+    )
+    label = prepare_label(an_image(drawn), grid, plan, both)
+    assert label[2, :, 2].tolist() == [1, 1, 0, 0, 2, 2]
+    assert label[2, :, 5].tolist() == [1, 1, 255, 255, 255, 255]
+    assert label[5, :, 2].tolist() == [255, 255, 255, 255, 2, 2]
+
+
+def test_slices_of_an_organ_that_does_not_count_as_annotated_hide_nothing() -> None:
+    plan = a_plan(1.0, 1.0, 1.0)
+    grid = prepare_image(an_image(a_body((6, 6, 6))), plan).grid
+    drawn = np.full((6, 6, 6), 2, np.uint8)
+    drawn[:, 0], drawn[:, 1] = 7, 0
+    case = dataclasses.replace(BOTH, annotated=["spleen"], slices={"liver": AnnotatedSlices("k", [1])})
+    assert prepare_label(an_image(drawn), grid, plan, case)[4, :, 3].tolist() == [255, 0, 2, 2, 2, 2]
+
+
 def test_refuses_slices_that_are_not_there() -> None:
     plan = a_plan(1.0, 1.0, 1.0)
     grid = prepare_image(an_image(a_body((6, 6, 6))), plan).grid
-    case = dataclasses.replace(BOTH, slices=AnnotatedSlices("k", [3, 6]))
+    case = dataclasses.replace(BOTH, slices={"liver": AnnotatedSlices("k", [3, 6])})
     with pytest.raises(SSLSegError, match="slice 6 of 6"):
         prepare_label(an_image(np.zeros((6, 6, 6), np.uint8)), grid, plan, case)
 

@@ -154,7 +154,7 @@ def test_an_entry_is_built_anew_when_its_content_changes(
     elif change == "organs":
         case.annotated = ["liver"]
     elif change == "slices":
-        case.slices = AnnotatedSlices("k", [4])
+        case.slices = {"liver": AnnotatedSlices("k", [4])}
     elif change == "intensity":
         a_plan = dataclasses.replace(a_plan, intensity=IntensityMapping("fixed", 0.0, 80.0))
     else:

@@ -25,7 +25,8 @@ from sslseg.contract.labels import Label, LabelTable
 from sslseg.contract.strict import from_json, to_json
 
 SCHEMA = "sslseg.cohort"
-VERSION = 1
+VERSION = 2
+"""Version 1, which is still read, had one list of slices for all organs of a case."""
 FILE_NAME = "cohort.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -54,7 +55,10 @@ class Use(enum.Enum):
 
 @dataclass
 class AnnotatedSlices:
-    """The slices that were annotated when only some were: everything else is ignored by the loss.
+    """The slices on which an organ was annotated when it was not on all of them.
+
+    On the other slices nobody said where the organ is: what is drawn as another organ there still is that organ, and
+    everything else is ignored by the loss.
 
     Attributes:
         axis: index axis of the image the slices are perpendicular to; k is the slowest in the file.
@@ -74,7 +78,8 @@ class Case:
         image: path of the volume, relative to the cohort folder, or absolute when imported by reference.
         label: path of the label map a person drew or accepted, or None.
         annotated: names of the organs that were annotated; any other organ is unknown here, not absent.
-        slices: set when only some slices were annotated.
+        slices: for an annotated organ that was annotated on some slices only: which. An organ without an entry was
+            annotated on all of them.
         use: training, validation or test.
         review: state of the case.
         organ_review: state per organ, where it differs from the case's.
@@ -86,7 +91,7 @@ class Case:
     image: str
     label: str | None = None
     annotated: list[str] = field(default_factory=list)
-    slices: AnnotatedSlices | None = None
+    slices: dict[str, AnnotatedSlices] = field(default_factory=dict)
     use: Use = Use.TRAIN
     review: ReviewState = ReviewState.NOT_STARTED
     organ_review: dict[str, ReviewState] = field(default_factory=dict)
@@ -187,12 +192,17 @@ class Cohort:
 
     @classmethod
     @contextlib.contextmanager
-    def edit(cls, folder: str | Path) -> Iterator[Cohort]:
-        """Lock the cohort, read it, and write it when the block ends without an error."""
+    def edit(cls, folder: str | Path, *, timeout: float = 30.0) -> Iterator[Cohort]:
+        """Lock the cohort, read it, and write it when the block ends without an error.
+
+        Args:
+            folder: the cohort folder.
+            timeout: seconds to wait for another program that is writing.
+        """
         folder = Path(folder)
         if not (folder / FILE_NAME).exists():
             cls.read(folder)
-        with locked(folder / ".cohort.lock"):
+        with locked(folder / ".cohort.lock", timeout=timeout):
             cohort = cls.read(folder, check_files=False)
             yield cohort
             cohort._check(folder / FILE_NAME)
@@ -256,13 +266,13 @@ class Cohort:
     def _of_json(cls, folder: Path, data: Any, path: Path) -> Cohort:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise SSLSegError("The file is not a cohort", file=path, remedy="Check the path.")
-        if data.get("version") != VERSION:
+        if data.get("version") not in (1, VERSION):
             raise SSLSegError(
-                f"The cohort has version {data.get('version')!r}, and this program reads version {VERSION}",
+                f"The cohort has version {data.get('version')!r}, and this program reads versions up to {VERSION}",
                 file=path,
                 remedy="Update the program.",
             )
-        document = from_json(_Document, data, file=path)
+        document = from_json(_Document, _upgraded(data), file=path)
         labels = LabelTable(document.labels, file=path)
         cohort = cls(folder, document.name, document.modality, labels, document.cases)
         cohort._check(path)
@@ -278,7 +288,7 @@ class Cohort:
             )
         known = set(self.labels.names)
         for case in self.cases:
-            strange = sorted((set(case.annotated) | set(case.organ_review)) - known)
+            strange = sorted({*case.annotated, *case.organ_review, *case.slices} - known)
             if strange:
                 raise SSLSegError(
                     f"The case '{case.id}' names the organ '{strange[0]}', which the cohort does not declare",
@@ -292,6 +302,21 @@ class Cohort:
 
     def _write(self) -> None:
         write_json(self.folder / FILE_NAME, self.to_json())
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """A cohort of version 1 as one of the present version: its slices held for every annotated organ of a case."""
+    if data["version"] == VERSION or not isinstance(data.get("cases"), list):
+        return data
+    cases = []
+    for case in data["cases"]:
+        changed = dict(case) if isinstance(case, dict) else case
+        if isinstance(changed, dict) and "slices" in changed:
+            slices = changed.pop("slices")
+            organs = changed.get("annotated") if slices is not None else None
+            changed["slices"] = dict.fromkeys(organs or [], slices)
+        cases.append(changed)
+    return {**data, "cases": cases}
 
 
 def check_name(name: str, what: str) -> str:

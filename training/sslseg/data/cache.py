@@ -67,7 +67,7 @@ class ContentKeys:
             self._content(self._cohort.image_path(case)),
             case.series,
             None if label is None else self._content(label),
-            None if label is None else [sorted(case.annotated), to_json(case.slices)],
+            None if label is None else [sorted(case.annotated), sorted(to_json(case.slices).items())],
             [[entry.name, entry.value] for entry in self._cohort.labels],
             to_json(list(parts)),
         ]

@@ -124,6 +124,7 @@ def _remembered(cohort: Cohort, case: Case, keys: ContentKeys) -> _CaseFingerpri
 def _case_fingerprint(cohort: Cohort, case: Case) -> _CaseFingerprint:
     import SimpleITK as sitk
 
+    from sslseg.data.annotation import only_where_annotated
     from sslseg.data.geometry import Geometry
     from sslseg.data.volumes import read_label_map, read_volume
     from sslseg.data.working_grid import WorkingGrid, spacing_along
@@ -141,14 +142,14 @@ def _case_fingerprint(cohort: Cohort, case: Case) -> _CaseFingerprint:
     path = cohort.label_path(case)
     if path is not None and case.annotated:
         label_map = read_label_map(path, allowed=cohort.labels.values, reference=image)
-        drawn = sitk.GetArrayViewFromImage(label_map)
+        drawn = only_where_annotated(sitk.GetArrayViewFromImage(label_map), case, cohort.labels, file=path)
         for label in cohort.labels:
             if label.name not in case.annotated:
                 continue
             inside = voxels[drawn == label.value]
             if inside.size:
                 organs[label.name] = _quantiles(sample(inside, _ORGAN_SAMPLE))
-            if case.slices is None:
+            if label.name not in case.slices:
                 volumes[label.name] = round(inside.size * float(np.prod(spacing)) / 1000, 3)
     return _CaseFingerprint(
         spacing=spacing,

@@ -10,15 +10,13 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.sparse import csr_array
 
-from sslseg.contract.cohort import AnnotatedSlices, Case
+from sslseg.contract.cohort import Case
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.labels import IGNORE
+from sslseg.data.annotation import ARRAY_AXIS, only_where_annotated
 from sslseg.data.body import body_box
 from sslseg.data.geometry import Geometry
 from sslseg.data.plan import FULL_SCALE, Plan, class_lookup, known_classes
 from sslseg.data.working_grid import AxisMap, WorkingGrid
-
-_ARRAY_AXIS = {"i": 2, "j": 1, "k": 0}
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ def prepare_label(
 ) -> npt.NDArray[np.uint8]:
     """Class indices (D, H, W) on the working grid, by nearest neighbour; 255 where nobody knows.
 
-    Unknown are voxels of value 255, voxels drawn as an organ that the case does not list as annotated, and,
-    where only some slices were annotated, all others. An annotated slice is never skipped.
+    Unknown are voxels of value 255, voxels drawn as an organ that the case does not list as annotated, and what
+    `only_where_annotated` says of organs annotated on some slices. An annotated slice is never skipped.
 
     Args:
         label: uint8 with declared values only (as `read_label_map` gives), on the grid of the scan.
@@ -76,21 +74,13 @@ def prepare_label(
             file=file,
             remedy="Export it again with the image as reference volume.",
         )
-    voxels = sitk.GetArrayViewFromImage(label)
-    drawn = None if case.slices is None else _checked_slices(case.slices, voxels.shape, file)
-    rows = []
-    for side, axis_map in zip(grid.shape, grid.axis_maps, strict=True):
-        wanted = drawn[1] if drawn is not None and drawn[0] == axis_map.original_axis else None
-        rows.append(_nearest(axis_map, side, wanted))
-    order = [axis_map.original_axis for axis_map in grid.axis_maps]
+    voxels = only_where_annotated(sitk.GetArrayViewFromImage(label), case, plan.labels, file=file)
+    rows = [
+        _nearest(axis_map, side, _annotated_slices(case, axis_map.original_axis))
+        for side, axis_map in zip(grid.shape, grid.axis_maps, strict=True)
+    ]
     classes = class_lookup(plan.labels, known_classes(plan.labels, case.annotated))
-    prepared = _looked_up(voxels.transpose(order), rows, classes)
-    if drawn is not None:
-        axis = order.index(drawn[0])
-        unknown = [slice(None)] * 3
-        unknown[axis] = np.flatnonzero(~np.isin(rows[axis], drawn[1]))  # type: ignore[call-overload]
-        prepared[tuple(unknown)] = IGNORE
-    return prepared
+    return _looked_up(voxels.transpose([m.original_axis for m in grid.axis_maps]), rows, classes)
 
 
 def _resampled(image: sitk.Image, grid: WorkingGrid) -> npt.NDArray[np.float32]:
@@ -149,15 +139,9 @@ def _looked_up(
     return prepared
 
 
-def _checked_slices(
-    slices: AnnotatedSlices, shape: tuple[int, ...], file: Path | None
-) -> tuple[int, npt.NDArray[np.int64]]:
-    axis = _ARRAY_AXIS[slices.axis]
-    outside = [index for index in slices.indices if not 0 <= index < shape[axis]]
-    if outside or not slices.indices:
-        raise SSLSegError(
-            f"The case names slice {outside[0]} of {shape[axis]}" if outside else "The case names no slice",
-            file=file,
-            remedy=f"Give slices 0 to {shape[axis] - 1} along axis {slices.axis}.",
-        )
-    return axis, np.array(sorted(set(slices.indices)), dtype=np.int64)
+def _annotated_slices(case: Case, axis: int) -> npt.NDArray[np.int64] | None:
+    """The slices along an array axis on which some organ was annotated; None where that is not asked of this axis."""
+    indices = {
+        i for slices in case.slices.values() if ARRAY_AXIS[slices.axis] == axis for i in slices.indices
+    }
+    return np.array(sorted(indices), dtype=np.int64) if indices else None
