@@ -121,6 +121,11 @@ class Job:
         return (self.folder / self.description.cohort).resolve()
 
     @property
+    def number(self) -> int:
+        """Its place among the jobs of the cohort; a later job has a larger one."""
+        return _number(self.folder) or 0
+
+    @property
     def events_path(self) -> Path:
         return self.folder / "events.jsonl"
 
