@@ -67,6 +67,10 @@ def train(
     validation_cases: Annotated[
         int | None, typer.Option(min=0, help="Annotated cases held back to measure; 0 trains on all of them.")
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Model of the cohort whose weights the training begins with."),
+    ] = None,
     leave_one_out: Annotated[
         bool,
         typer.Option(
@@ -103,6 +107,7 @@ def train(
         unlabelled_batch=unlabelled_batch,
         patch_size=parse_size(patch_size),
         validation_cases=validation_cases,
+        start_from=start_from,
         leave_one_out=leave_one_out,
         method_settings=dict(parse_setting(text) for text in set_ or []),
     )
@@ -199,22 +204,28 @@ def methods(
     settings: Annotated[
         bool, typer.Option("--settings", help="Also list the settings of each method.")
     ] = False,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="After a change of the code: renew the list that the Slicer panel shows."
+        ),
+    ] = False,
 ) -> None:
     """List the methods, and when to choose which."""
+    from sslseg.contract.choices import PATH
+    from sslseg.contract.files import write_json
     from sslseg.contract.strict import to_json
-    from sslseg.methods import METHODS
-    from sslseg.methods.settings import describe_settings
+    from sslseg.train.choices import describe_choices
 
+    choices = describe_choices()
+    if write:
+        write_json(PATH, to_json(choices))
     if as_json:
-        entries = [
-            {"name": name, "summary": m.summary, "settings": to_json(describe_settings(m.Settings))}
-            for name, m in METHODS.items()
-        ]
-        out.print_json(json.dumps(entries))
+        out.print_json(json.dumps(to_json(choices.methods)))
         return
-    for name, method in METHODS.items():
-        out.print(f"[bold]{name}[/]\n  {escape(method.summary)}")
-        for entry in describe_settings(method.Settings) if settings else []:
+    for method in choices.methods:
+        out.print(f"[bold]{method.name}[/]\n  {escape(method.summary)}")
+        for entry in method.settings if settings else ():
             out.print(escape(f"    {entry.name} = {entry.default}  {entry.help} ({entry.source})"))
 
 

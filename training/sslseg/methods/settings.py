@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from sslseg.contract.choices import SettingDescription, Source
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.strict import from_json
 
-Source = Literal["paper", "released code", "field", "own decision"]
 S = TypeVar("S", bound="MethodSettings")
 
 
@@ -41,20 +41,6 @@ class MethodSettings:
             value, low, high = getattr(self, field.name), field.metadata["minimum"], field.metadata["maximum"]
             if (low is not None and value < low) or (high is not None and value > high):
                 raise ValueError(f"{field.name} must lie {_range(low, high)}, not {value}")
-
-
-@dataclass(frozen=True)
-class SettingDescription:
-    """What a form or a help text shows of one setting."""
-
-    name: str
-    kind: str
-    default: Any
-    help: str
-    source: Source
-    minimum: float | None
-    maximum: float | None
-    choices: tuple[Any, ...]
 
 
 def describe_settings(cls: type[MethodSettings]) -> list[SettingDescription]:
