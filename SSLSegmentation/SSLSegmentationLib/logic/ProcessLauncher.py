@@ -106,9 +106,8 @@ class ProcessLauncher:
         self, command: list[str], environment: dict[str, str], output: Path | None, detached: bool = False
     ) -> RunningProcess:
         # A file and no pipe: a pipe that nobody empties stops the process, and breaks it when Slicer is closed.
-        temporary = output is None
         try:
-            path = _temporaryFile() if output is None else output
+            path = output or _temporaryFile()
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         except OSError as error:
@@ -129,6 +128,8 @@ class ProcessLauncher:
                     **_ownGroup(),
                 )
             except (OSError, ValueError) as error:
+                if output is None:
+                    _remove(path)
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 raise SSLSegError(
                     f"The program cannot be started ({reason})",
@@ -136,7 +137,7 @@ class ProcessLauncher:
                     remedy="Check the path in the Setup section.",
                 ) from error
         process = RunningProcess(popen, path, start)
-        if temporary:
+        if output is None:
             weakref.finalize(process, _remove, path)
         if not detached:
             _attached.add(process)
