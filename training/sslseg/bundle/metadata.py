@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata as packages
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from sslseg.data.plan import Plan
@@ -37,6 +37,21 @@ class ValidationPoint:
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """One annotated case of a run; nothing that names it outside its cohort.
+
+    Attributes:
+        case: digest of the case's id, see `sslseg.bundle.rounds.case_digest`.
+        content: digest of its annotation; a corrected case has another one.
+        use: whether it was trained on or measured on.
+    """
+
+    case: str
+    content: str
+    use: Literal["training", "validation"]
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """How a model came about: counts and settings, never the name of a case.
 
@@ -57,6 +72,10 @@ class ModelRecord:
         device: what it was trained on, such as "cpu (2 threads)".
         settings: every setting of the run.
         versions: versions of the packages.
+        started_from: name of the model whose weights it began with; None: its weights were drawn.
+        annotations: the annotated cases as they were when the run began.
+        learned_before: digests of the cases whose labels the model it started from, and those before, learned from.
+        finished: when, in seconds since the epoch.
     """
 
     method: str
@@ -74,6 +93,15 @@ class ModelRecord:
     device: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
+    started_from: str | None = None
+    annotations: list[Annotation] = field(default_factory=list)
+    learned_before: list[str] = field(default_factory=list)
+    finished: float = 0.0
+
+    @property
+    def learned_from(self) -> set[str]:
+        """Digests of the cases whose labels are in the weights, by this run or by one before."""
+        return {entry.case for entry in self.annotations if entry.use == "training"} | {*self.learned_before}
 
 
 def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRecord) -> dict[str, Any]:
@@ -161,6 +189,7 @@ Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.n
 | Unlabelled cases | {record.unlabelled} |
 | Steps | {record.steps} |
 | Seed | {record.seed} |
+| Started from | {record.started_from or "weights drawn at random"} |
 | Voxel spacing (z, y, x) | {" x ".join(f"{side:.3g}" for side in plan.spacing)} mm |
 | Patch (z, y, x) | {" x ".join(map(str, plan.patch_size))} voxels |
 | Versions | {", ".join(f"{key} {value}" for key, value in record.versions.items())} |

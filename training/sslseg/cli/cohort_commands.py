@@ -168,11 +168,33 @@ def status(
     out.print(table)
     for path in read.missing_files():
         out.print(f"[red]missing: {escape(str(path))}[/]")
+    if facts["rounds"]:
+        _print_rounds(facts["rounds"])
     for job in facts["jobs"]:
         out.print(f"job {job['id']}: {job['state']}")
 
 
+def _print_rounds(rounds: list[dict[str, Any]]) -> None:
+    """How each model came about, oldest first."""
+    table = Table("model", "started from", "annotated", "Dice", "since then", box=None, header_style="bold")
+    for entry in rounds:
+        new = [f"{len(entry[what])} {what}" for what in ("added", "corrected") if entry[what]]
+        trained = sum(case["use"] == "training" for case in entry["annotated"])
+        changed = sum(case["changed"] for case in entry["annotated"])
+        table.add_row(
+            escape(entry["model"]),
+            escape(entry["started_from"] or "-"),
+            f"{trained}" + (f" ({', '.join(new)})" if new else ""),
+            "-" if entry["dice"] is None else f"{entry['dice']:.3f}",
+            f"{changed} annotation{'s' if changed != 1 else ''} changed" if changed else "",
+        )
+    out.print(table)
+
+
 def _facts(cohort: Cohort) -> dict[str, Any]:
+    from sslseg.bundle.rounds import history
+    from sslseg.contract.strict import to_json
+
     models = cohort.models()
     return {
         "name": cohort.name,
@@ -180,6 +202,7 @@ def _facts(cohort: Cohort) -> dict[str, Any]:
         "organs": {label.name: label.value for label in cohort.labels},
         "cases": [_case_facts(cohort, case, models) for case in cohort.cases],
         "models": models,
+        "rounds": to_json(history(cohort)),
         "jobs": [{"id": job.folder.name, "state": job.state().value} for job in Job.all(cohort.folder)],
     }
 

@@ -12,6 +12,8 @@ PRESETS = ("quick", "standard", "thorough")
 Preset = Literal["quick", "standard", "thorough"]
 ExportFormat = Literal["seg.nrrd", "nifti", "dicom-seg"]
 ExportSource = Literal["accepted", "best"]
+Absent = Literal["unknown", "background"]
+"""What a declared organ is that a label map does not hold: nobody contoured it, or it is not there."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.leave_one_out and self.start_from is not None:
+            raise ValueError(
+                "leave_one_out needs freshly drawn weights: those of a model have learned from the cases left out"
+            )
         if self.patch_size is not None and min(self.patch_size) < 8:
             raise ValueError("patch_size must be at least 8 voxels along each axis")
 
@@ -124,3 +130,37 @@ class ExportSettings:
             raise ValueError("output must name a folder")
         if self.source == "best" and self.model is None:
             raise ValueError("the source 'best' needs a model")
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """One series of a DICOM database, whose files may lie anywhere.
+
+    Attributes:
+        uid: series instance UID.
+        files: paths of its files.
+    """
+
+    uid: str
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Volumes to be added to a cohort.
+
+    Attributes:
+        paths: volumes, DICOM folders, and folders to be searched at any depth; absolute.
+        series: series of a DICOM database; they are always copied, since the database may be emptied.
+        labels: folder of label maps named like their volumes; `.seg.nrrd` files among `paths` are found without it.
+        copy: copy the volumes into the cohort instead of referring to them.
+        keep_names: name cases after their files; only for file names without patients' names.
+        absent: what an organ is that does not occur in a label map.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    series: list[DicomSeries] = field(default_factory=list)
+    labels: str | None = None
+    copy: bool = False
+    keep_names: bool = False
+    absent: Absent = "unknown"

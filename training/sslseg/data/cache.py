@@ -73,6 +73,17 @@ class ContentKeys:
         ]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
+    def annotation(self, case: Case) -> str:
+        """What a person said about an annotated case: its label map, the organs that count, and their slices.
+
+        Raises:
+            SSLSegError: the label map cannot be read.
+        """
+        label = self._cohort.label_path(case)
+        assert label is not None
+        state = [self._content(label), sorted(case.annotated), sorted(to_json(case.slices).items())]
+        return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+
     def _content(self, path: Path) -> str:
         files = volume_files(path)
         if files == [path]:

@@ -14,7 +14,8 @@ from typing import Any
 import lightning
 import torch
 
-from sslseg.bundle.metadata import ValidationPoint
+from sslseg.bundle.metadata import Annotation, ValidationPoint
+from sslseg.bundle.model_folder import TrainedModel
 from sslseg.contract.events import EventSink
 from sslseg.contract.files import write_json
 from sslseg.contract.settings import Precision, TrainSettings
@@ -31,6 +32,7 @@ from sslseg.train.callbacks import Checkpoints, Measurements, ProgressReport
 from sslseg.train.data_module import PatchDataModule
 from sslseg.train.presets import Recipe
 from sslseg.train.validation import Split, measure
+from sslseg.train.warm_start import load_weights
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class PreparedRun:
         split: the cases by use.
         plan: preprocessing, patch and strides.
         bfloat16: arithmetic of the convolutions.
+        annotations: the annotated cases of the split as they were.
+        learned_before: digests of the cases that the model it started from has learned from.
     """
 
     schema: str
@@ -52,6 +56,8 @@ class PreparedRun:
     split: Split
     plan: Plan
     bfloat16: bool
+    annotations: tuple[Annotation, ...] = ()
+    learned_before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Fitting:
         cancel: whether to stop.
         run_path: where `prepared` is kept.
         checkpoint_seconds: time between two checkpoints.
+        begin_with: model whose weights the networks start with, unless there is a checkpoint.
     """
 
     settings: TrainSettings
@@ -96,6 +103,7 @@ class Fitting:
     cancel: Callable[[], bool]
     run_path: Path
     checkpoint_seconds: float
+    begin_with: TrainedModel | None = None
 
     def fit(self, stores: Stores, checkpoint_path: Path) -> Fitted:
         """Train from `checkpoint_path` or from the beginning; with smaller batches where memory is short."""
@@ -115,6 +123,13 @@ def _fit(fitting: Fitting, stores: Stores, checkpoint_path: Path) -> Fitted:
     settings, prepared, device, events = fitting.settings, fitting.prepared, fitting.device, fitting.events
     recipe, plan = prepared.recipe, prepared.plan
     method = _method(settings, prepared)
+    if fitting.begin_with is not None and not checkpoint_path.exists():
+        fresh = load_weights(method, fitting.begin_with)
+        if fresh:
+            message = (
+                f"The model '{fitting.begin_with.name}' has too few networks: {fresh} more begin untrained."
+            )
+            events.write("warning", message=message)
     precision: Precision = "bfloat16" if prepared.bfloat16 else "float32"
     measurements = Measurements(
         events,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from sslseg.bundle.metadata import ModelRecord, ValidationPoint
 from sslseg.bundle.model_folder import save_model
+from sslseg.bundle.rounds import annotations_of
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import EventSink
 from sslseg.contract.files import read_json, write_json
@@ -23,7 +26,8 @@ from sslseg.networks.devices import describe_device, peak_memory, resolve_device
 from sslseg.train.fitting import Fitted, Fitting, PreparedRun, Stores
 from sslseg.train.leave_one_out import leave_one_out
 from sslseg.train.presets import Recipe, make_recipe
-from sslseg.train.validation import describe_measurement, split_cases
+from sslseg.train.validation import Split, describe_measurement, split_cases
+from sslseg.train.warm_start import Beginning
 
 SCHEMA = "sslseg.run"
 VERSION = 1
@@ -78,15 +82,19 @@ def train(
     if not resume:
         checkpoint_path.unlink(missing_ok=True)
         run_path.unlink(missing_ok=True)
+    beginning = None
+    if settings.start_from is not None and not checkpoint_path.exists():
+        beginning = Beginning.of(cohort, settings.start_from)
     try:
-        prepared = _prepare(cohort, settings, device, run_path, events, cancel)
+        prepared = _prepare(cohort, settings, device, run_path, events, cancel, beginning)
         if not prepared.split.validation and not settings.leave_one_out:
             events.write("warning", message=describe_measurement(0))
         stores = _open_stores(cohort, prepared, _preparation(events, prepared.recipe.steps, cancel))
     except _CancelledError:
         events.write("cancelled", step=0)
         return None
-    fitting = Fitting(settings, prepared, device, events, cancel, run_path, checkpoint_seconds)
+    begin_with = None if beginning is None else beginning.model
+    fitting = Fitting(settings, prepared, device, events, cancel, run_path, checkpoint_seconds, begin_with)
     crossed = None
     if settings.leave_one_out and not stores.validation:
         crossed = leave_one_out(fitting, stores, checkpoint_path.parent)
@@ -110,23 +118,42 @@ def _prepare(
     path: Path,
     events: EventSink,
     cancel: Callable[[], bool],
+    beginning: Beginning | None,
 ) -> PreparedRun:
     """What was settled when the run began, or settle it now."""
     if path.exists():
         return from_json(PreparedRun, read_json(path), file=path)
     recipe = make_recipe(settings, device.type)
-    split = split_cases(cohort, settings.validation_cases, settings.seed)
+    learned, measured = ((), ()) if beginning is None else (beginning.learned, beginning.measured)
+    split = split_cases(cohort, settings.validation_cases, settings.seed, learned=learned, measured=measured)
     fingerprint = fingerprint_cohort(cohort, progress=_preparation(events, recipe.steps, cancel))
-    plan = make_plan(
-        fingerprint,
-        device=device.type,
-        memory_bytes=_memory(device, recipe),
-        patch_size=settings.patch_size,
+    if beginning is None:
+        plan = make_plan(
+            fingerprint,
+            device=device.type,
+            memory_bytes=_memory(device, recipe),
+            patch_size=settings.patch_size,
+        )
+    else:
+        plan, recipe = beginning.plan(fingerprint, settings), beginning.recipe(recipe, settings)
+    prepared = PreparedRun(
+        SCHEMA,
+        VERSION,
+        recipe,
+        split,
+        plan,
+        use_bfloat16(device, settings.precision),
+        annotations=tuple(annotations_of(cohort, _uses(split))),
+        learned_before=() if beginning is None else tuple(sorted(beginning.model.record.learned_from)),
     )
-    bfloat16 = use_bfloat16(device, settings.precision)
-    prepared = PreparedRun(SCHEMA, VERSION, recipe, split, plan, bfloat16)
     write_json(path, to_json(prepared))
     return prepared
+
+
+def _uses(split: Split) -> list[tuple[str, Literal["training", "validation"]]]:
+    return [(case, "training") for case in split.labelled] + [
+        (case, "validation") for case in split.validation
+    ]
 
 
 def _memory(device: torch.device, recipe: Recipe) -> int | None:
@@ -186,4 +213,8 @@ def _record(fitting: Fitting, fitted: Fitted, crossed: ValidationPoint | None) -
             "precision": "bfloat16" if prepared.bfloat16 else "float32",
             "method_settings": to_json(fitted.method.settings),
         },
+        started_from=settings.start_from,
+        annotations=list(prepared.annotations),
+        learned_before=list(prepared.learned_before),
+        finished=round(time.time(), 3),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -33,7 +33,14 @@ class Split:
     validation: tuple[str, ...]
 
 
-def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
+def split_cases(
+    cohort: Cohort,
+    held_back: int | None,
+    seed: int,
+    *,
+    learned: Collection[str] = (),
+    measured: Collection[str] = (),
+) -> Split:
     """Share the training cases out.
 
     Cases the cohort keeps for validation are measured on. Where it keeps none, some annotated ones are held
@@ -44,6 +51,9 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
         held_back: annotated cases to hold back; None takes one in five, at most five, unless the cohort keeps
             cases for validation.
         seed: chooses among equals.
+        learned: ids of cases whose labels are in the weights that the run starts with: they are never held back,
+            because measuring on them would flatter.
+        measured: ids of cases that those weights were measured on: they are held back before others.
 
     Raises:
         SSLSegError: there is no annotated case, or too few to hold so many back.
@@ -60,11 +70,14 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     if kept_apart and held_back is None:
         held_back = 0
     wanted = min(len(annotated) // CASES_PER_HELD_BACK, MOST_HELD_BACK) if held_back is None else held_back
-    chosen = _held_back(annotated, wanted, seed)
+    chosen = _held_back(annotated, wanted, seed, learned, measured)
     if held_back is not None and len(chosen) < held_back:
+        reason = "every organ needs a case to be learned from" + (
+            ", and the model to start from has learned from some of the others" if learned else ""
+        )
         raise SSLSegError(
             f"Of {len(annotated)} annotated cases {len(chosen)} can be held back, not {held_back}, "
-            "because every organ needs a case to be learned from",
+            f"because {reason}",
             file=cohort.folder,
             remedy="Hold fewer cases back, or annotate more.",
         )
@@ -76,9 +89,14 @@ def split_cases(cohort: Cohort, held_back: int | None, seed: int) -> Split:
     )
 
 
-def _held_back(annotated: Sequence[Case], wanted: int, seed: int) -> set[str]:
+def _held_back(
+    annotated: Sequence[Case], wanted: int, seed: int, learned: Collection[str], measured: Collection[str]
+) -> set[str]:
     order = np.random.default_rng(seed).permutation(len(annotated))
-    candidates = sorted((annotated[i] for i in order), key=lambda case: -len(case.annotated))
+    candidates = sorted(
+        (annotated[i] for i in order if annotated[i].id not in learned),
+        key=lambda case: (case.id not in measured, -len(case.annotated)),
+    )
     left = list(annotated)
     chosen: set[str] = set()
     for case in candidates:
