@@ -54,6 +54,7 @@ class CaseRow:
         verdict: what to think of the prediction before looking at it.
         predicted: whether the current model has predicted it.
         missing: whether its image or its label map is not where the cohort says.
+        uncertainty: of the prediction, 0..1; None without a quality card.
     """
 
     id: str
@@ -67,6 +68,7 @@ class CaseRow:
     verdict: Verdict | None
     predicted: bool
     missing: bool = False
+    uncertainty: float | None = None
 
 
 class CohortLogic:
@@ -361,6 +363,7 @@ class CohortLogic:
             verdict=None if results is None else results.verdicts.get(case.id),
             predicted=predicted,
             missing=missing,
+            uncertainty=None if results is None else results.uncertainties.get(case.id),
         )
 
     def _stateInWords(self, case: Case, predicted: bool, missing: bool) -> str:

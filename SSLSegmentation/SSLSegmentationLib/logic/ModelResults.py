@@ -80,8 +80,8 @@ class FolderWatch:
 class ModelResults:
     """The results of one model of a cohort.
 
-    Quality cards are many and long: for the table only the verdict is taken from each, in slices of time; a whole
-    card is read when it is asked for.
+    Quality cards are many and long: for the table only the verdict and the uncertainty are taken from each, in slices
+    of time; a whole card is read when it is asked for.
 
     Args:
         cohort: the cohort.
@@ -94,6 +94,8 @@ class ModelResults:
         self.problem = ""
         """What cannot be read, in a sentence."""
         self.verdicts: dict[str, Verdict] = {}
+        self.uncertainties: dict[str, float] = {}
+        """Of the cases, 0..1, as their quality cards say."""
         self.ranked: dict[str, RankedCase] = {}
         self._ranking: Ranking | None = None
         self._rankingStamp: Stamp | None = None
@@ -151,11 +153,12 @@ class ModelResults:
         return True
 
     def _readVerdict(self, caseId: str) -> bool:
-        before = self.verdicts.pop(caseId, None)
+        before = self.verdicts.pop(caseId, None), self.uncertainties.pop(caseId, None)
         if caseId in self._cards.files:
             try:
                 card = json.loads(quality_path(self.cohort, self.model, caseId).read_bytes())
                 self.verdicts[caseId] = Verdict(card["verdict"])
+                self.uncertainties[caseId] = float(card["uncertainty"])
             except (OSError, ValueError, KeyError, TypeError):
-                return before is not None  # whoever opens the case is told by quality()
-        return self.verdicts.get(caseId) != before
+                return before != (None, None)  # whoever opens the case is told by quality()
+        return (self.verdicts.get(caseId), self.uncertainties.get(caseId)) != before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slicer.i18n import tr as _
@@ -90,7 +90,6 @@ def buildQueue(
     cases: Iterable[Case],
     model: str,
     organs: Iterable[str],
-    uncertainty: Callable[[str], float | None],
 ) -> ReviewQueue:
     """The queue for one model.
 
@@ -103,7 +102,6 @@ def buildQueue(
         cases: of the cohort.
         model: whose predictions are looked at.
         organs: that the cohort declares.
-        uncertainty: of the prediction of a case, 0..1; None where it is not known.
     """
     known = {case.id: case for case in cases}
     wanted = set(organs)
@@ -115,7 +113,7 @@ def buildQueue(
         return (
             -1.0 if row.priority is None else row.priority,
             0 if row.verdict is None else concern[row.verdict],
-            uncertainty(row.id) or 0.0,
+            row.uncertainty or 0.0,
         )
 
     entries = tuple(
