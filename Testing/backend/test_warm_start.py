@@ -14,10 +14,11 @@ from tiny_training import ORGANS, Events, make_cohort, tiny_settings
 
 from sslseg.bundle.metadata import ModelRecord
 from sslseg.bundle.model_folder import load_model, save_model
-from sslseg.bundle.rounds import case_digest, history
+from sslseg.bundle.rounds import history
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label
+from sslseg.contract.models import case_digest
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.plan import Plan
 from sslseg.methods import METHODS, build_method

@@ -41,7 +41,7 @@ class Annotation:
     """One annotated case of a run; nothing that names it outside its cohort.
 
     Attributes:
-        case: digest of the case's id, see `sslseg.bundle.rounds.case_digest`.
+        case: digest of the case's id, see `sslseg.contract.models.case_digest`.
         content: digest of its annotation; a corrected case has another one.
         use: whether it was trained on or measured on.
     """

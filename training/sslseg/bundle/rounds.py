@@ -6,7 +6,6 @@ is passed on names nobody; within the cohort the digests lead back to the cases.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -16,6 +15,7 @@ from sslseg.bundle.metadata import Annotation, ModelRecord
 from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import read_json
+from sslseg.contract.models import case_digest
 from sslseg.contract.strict import from_json
 from sslseg.data.cache import ContentKeys
 
@@ -60,11 +60,6 @@ class Round:
     added: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-def case_digest(case_id: str) -> str:
-    """What a record calls a case."""
-    return hashlib.sha256(case_id.encode()).hexdigest()[:16]
 
 
 def annotations_of(

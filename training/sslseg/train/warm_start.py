@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from sslseg.bundle.model_folder import TrainedModel, load_model
-from sslseg.bundle.rounds import case_digest
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import Label, normalised_name
+from sslseg.contract.models import case_digest
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.fingerprint import Fingerprint
 from sslseg.data.plan import Plan
