@@ -1,4 +1,4 @@
-"""demo and bench: the main job on phantoms, and the measurements behind the figures in the documentation."""
+"""demo, phantoms and bench: the main job on phantoms, and the measurements behind the documentation's figures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure accuracy, with one comma
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(demo)
+    app.command()(phantoms)
     app.add_typer(bench, name="bench")
 
 
@@ -37,6 +38,19 @@ def demo(
 
     report = run_demo(output, device=device, seed=seed, run=run_shown)
     out.print(f"[green]Done.[/] Open the report: {escape(str(report))}")
+
+
+def phantoms(
+    output: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the new cohort.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 12,
+    annotated: Annotated[int, typer.Option(min=1, help="How many of them are annotated.")] = 3,
+    seed: Annotated[int, typer.Option(help="Another seed makes other phantoms.")] = 0,
+) -> None:
+    """Make a cohort of torso phantoms to try everything on, a few of them annotated."""
+    from sslseg.phantoms.cohort import write_phantom_cohort
+
+    made = write_phantom_cohort(output, cases=cases, annotated=annotated, seed=seed)
+    out.print(f"{len(made.cases)} phantoms, {annotated} of them annotated: {escape(str(output))}")
 
 
 @bench.command()
