@@ -132,7 +132,11 @@ class InstanceWrapper:
         return bool(self._native == other._native)
 
     def __hash__(self) -> int:
-        return hash(Shiboken.getCppPointer(self._native)[0]) if Shiboken.isValid(self._native) else id(self._native)
+        return (
+            hash(Shiboken.getCppPointer(self._native)[0])
+            if Shiboken.isValid(self._native)
+            else id(self._native)
+        )
 
     def __repr__(self) -> str:
         if isinstance(self._native, QtCore.QByteArray):

@@ -28,7 +28,9 @@ class builtin_qt_slot:  # noqa: N801 - the name that Python code sees
         if keywords:
             raise TypeError(f"{self._name}() takes no keyword arguments")
         if self._owner is not None and not Shiboken.isValid(self._owner):
-            raise ValueError(f"Trying to call '{self._name}' on a destroyed {type(self._owner).__name__} object")
+            raise ValueError(
+                f"Trying to call '{self._name}' on a destroyed {type(self._owner).__name__} object"
+            )
         return toPython(call(self._function, self._name, arguments))
 
     def __eq__(self, other: object) -> bool:

@@ -44,7 +44,10 @@ def firstSignature(native: QtCore.QObject, name: str) -> str:
     meta = native.metaObject()
     for index in range(meta.methodCount()):
         method = meta.method(index)
-        if method.methodType() == QtCore.QMetaMethod.MethodType.Signal and bytes(method.name().data()).decode() == name:
+        if (
+            method.methodType() == QtCore.QMetaMethod.MethodType.Signal
+            and bytes(method.name().data()).decode() == name
+        ):
             return bytes(method.methodSignature().data()).decode()
     raise AttributeError(name)
 
@@ -100,7 +103,9 @@ def disconnect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
         return False
     if len(target) == 2:
         name = target[1][1:] if target[1][:1] in "12" else target[1]
-        return bool(QtCore.QObject.disconnect(native, QtCore.SIGNAL(signature), toQt(target[0]), QtCore.SLOT(name)))
+        return bool(
+            QtCore.QObject.disconnect(native, QtCore.SIGNAL(signature), toQt(target[0]), QtCore.SLOT(name))
+        )
     handlers = _handlers(native)
     gone = [h for h in handlers if h[0] == signature and (not target or h[1] == target[0])]
     for handler in gone:

@@ -1,0 +1,77 @@
+"""The layout manager: slice, 3D, table and plot views that exist without a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from ..controls.views import qMRMLPlotWidget, qMRMLSliceWidget, qMRMLTableView, qMRMLThreeDWidget
+from .core import SLICE_VIEWS, Core
+
+
+class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801 - the name of the real class
+    """Slice views by name, one 3D view, and plot and table views as soon as a node asks for them."""
+
+    layoutChanged = Signal(int)
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self._core = core
+        self._layout = 3
+        self._viewport = QtWidgets.QWidget()
+        logics = core.applicationLogic.GetSliceLogics()
+        self._slices = {
+            name: qMRMLSliceWidget(logics.GetItemAsObject(i)) for i, name in enumerate(SLICE_VIEWS)
+        }
+        self._threeD = qMRMLThreeDWidget(core.applicationLogic.GetViewLogics().GetItemAsObject(0))
+        self._plots: list[qMRMLPlotWidget] = []
+        self._tables: list[qMRMLTableView] = []
+
+    def sliceViewNames(self) -> list[str]:
+        return list(self._slices)
+
+    def sliceWidget(self, name: str) -> QtWidgets.QWidget | None:
+        return self._slices.get(name)
+
+    def mrmlSliceLogics(self) -> Any:
+        return self._core.applicationLogic.GetSliceLogics()
+
+    def threeDWidget(self, index: int) -> QtWidgets.QWidget | None:
+        return self._threeD if index == 0 else None
+
+    def plotWidget(self, index: int) -> QtWidgets.QWidget | None:
+        self._follow("vtkMRMLPlotViewNode", self._plots, qMRMLPlotWidget, "setMRMLPlotViewNode")
+        return self._plots[index] if index < len(self._plots) else None
+
+    def tableWidget(self, index: int) -> QtWidgets.QWidget | None:
+        self._follow("vtkMRMLTableViewNode", self._tables, qMRMLTableView, "setMRMLTableViewNode")
+        return self._tables[index] if index < len(self._tables) else None
+
+    def _follow(self, nodeClass: str, widgets: list[Any], kind: type, setter: str) -> None:
+        for index in range(len(widgets), self._core.scene.GetNumberOfNodesByClass(nodeClass)):
+            widget = kind()
+            getattr(widget, setter)(self._core.scene.GetNthNodeByClass(index, nodeClass))
+            widgets.append(widget)
+
+    def setLayout(self, layout: int) -> None:
+        if layout != self._layout:
+            self._layout = layout
+            self.layoutChanged.emit(layout)
+
+    def layoutLogic(self) -> None:
+        """The double arranges nothing."""
+
+    def viewport(self) -> QtWidgets.QWidget:
+        return self._viewport
+
+    def resetSliceViews(self) -> None:
+        for widget in self._slices.values():
+            widget.sliceLogic().FitSliceToAll()
+
+    def resetThreeDViews(self) -> None:
+        """The camera of the off-screen 3D view is set when it is rendered."""
+
+    layout = Property(int, lambda self: self._layout, setLayout)
+    threeDViewCount = Property(int, lambda self: 1)
