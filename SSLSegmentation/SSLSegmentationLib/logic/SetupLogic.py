@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class SetupLogic:
         launcher: starts processes.
         installer: installs packages into Slicer's own Python.
         startupEnvironment: the environment variables that Slicer was started with.
+        clock: seconds that only ever grow.
 
     Attributes:
         changed: emitted when anything here has changed.
@@ -73,6 +75,7 @@ class SetupLogic:
         launcher: Launcher | None = None,
         installer: Installer | None = None,
         startupEnvironment: Callable[[], dict[str, str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.changed = Signal()
         self.findings: PythonFindings | None = None
@@ -81,6 +84,7 @@ class SetupLogic:
         self._launcher: Launcher = launcher or ProcessLauncher()
         self._installer: Installer = installer or SlicerInstaller()
         self._startupEnvironment = startupEnvironment or slicer.util.startupEnvironment
+        self._clock = clock
         self._probe: BackgroundCommand | None = None
         self._test: BackgroundCommand | None = None
 
@@ -229,7 +233,7 @@ class SetupLogic:
     def _start(
         self, command: list[str], seconds: float, ended: Callable[[Outcome], None]
     ) -> BackgroundCommand:
-        return BackgroundCommand(self._launcher, command, self.environment(), seconds, ended)
+        return BackgroundCommand(self._launcher, command, self.environment(), seconds, ended, self._clock)
 
     def _onProbed(self, outcome: Outcome) -> None:
         self._probe = None
