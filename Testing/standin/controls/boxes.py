@@ -89,6 +89,63 @@ class ctkCollapsibleButton(QtWidgets.QWidget):  # noqa: N801 - the name of the r
     text = Property(str, text, setText)  # type: ignore[assignment]
 
 
+class _ArrowStyle(QtWidgets.QProxyStyle):
+    """Draws an arrow where a group box would have its check mark, as ctk does."""
+
+    def drawPrimitive(  # type: ignore[override]
+        self,
+        element: QtWidgets.QStyle.PrimitiveElement,
+        option: QtWidgets.QStyleOption,
+        painter: QtGui.QPainter,
+        widget: QtWidgets.QWidget | None = None,
+    ) -> None:
+        primitive = QtWidgets.QStyle.PrimitiveElement
+        if element == primitive.PE_IndicatorCheckBox and isinstance(widget, ctkCollapsibleGroupBox):
+            element = primitive.PE_IndicatorArrowRight if widget.isCollapsed() else primitive.PE_IndicatorArrowDown
+        super().drawPrimitive(element, option, painter, widget)
+
+
+class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):  # noqa: N801 - the name of the real class
+    """A group box that folds away what is laid out in it."""
+
+    def __init__(self, *arguments: object) -> None:
+        title = next((a for a in arguments if isinstance(a, str)), "")
+        parent = next((a for a in arguments if isinstance(a, QtWidgets.QWidget)), None)
+        super().__init__(title, parent)
+        self._hiddenByUs: set[QtWidgets.QWidget] = set()
+        self._style = _ArrowStyle()
+        self.setStyle(self._style)
+        self.setCheckable(True)
+        self.toggled.connect(self._fold)
+
+    def isCollapsed(self) -> bool:
+        return not self.isChecked()
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def _fold(self) -> None:
+        for child in self.children():
+            if not isinstance(child, QtWidgets.QWidget) or child.isWindow():
+                continue
+            if self.isCollapsed() and not child.isHidden():
+                self._hiddenByUs.add(child)
+                child.hide()
+            elif not self.isCollapsed() and child in self._hiddenByUs:
+                child.show()
+        if not self.isCollapsed():
+            self._hiddenByUs.clear()
+        self.setMaximumHeight(self.fontMetrics().height() + 8 if self.isCollapsed() else 16777215)
+        self.updateGeometry()
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        if event.added() and self.isCollapsed():
+            QtCore.QTimer.singleShot(0, self, self._fold)
+        super().childEvent(event)
+
+    collapsed = Property(bool, isCollapsed, setCollapsed)
+
+
 class ctkExpandableWidget(QtWidgets.QFrame):  # noqa: N801 - the name of the real class
     """A frame whose lower edge can be dragged; here its height is fixed by its contents."""
 
