@@ -73,7 +73,8 @@ def test_a_folder_becomes_a_cohort_by_reference(scans: Path, tmp_path: Path, org
     assert case.label == "labels/case_0003.nii.gz" and case.annotated == ["liver"]
     np.testing.assert_array_equal(voxels(cohort.folder / case.label), label_array(3))
     assert cohort.case("case_0001").label is None
-    assert not (cohort.folder / "images").exists() and not (cohort.folder / "cache").exists()
+    assert not (cohort.folder / "images").exists()
+    assert sorted(path.name for path in (cohort.folder / "cache").iterdir()) == ["thumbnails"]
 
 
 def test_file_names_do_not_become_case_ids(scans: Path, tmp_path: Path, organs: LabelTable) -> None:

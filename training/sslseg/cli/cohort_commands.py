@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from sslseg.cli.console import out
+from sslseg.cli.run_commands import run_shown
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.jobs import Job
+from sslseg.contract.events import read_events
+from sslseg.contract.imports import read_refusals
+from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.labels import parse_labels
-
-if TYPE_CHECKING:
-    from sslseg.data.importing import ImportReport
+from sslseg.contract.settings import ImportSettings
 
 CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
 Absent = Annotated[
@@ -112,7 +114,7 @@ def init(
             keep_names=keep_names,
             absent=absent,
         )
-    _print_import(made)
+    _print_import(made.cohort, made.imported, [reason for _, reason in made.refused], made.notes)
 
 
 def import_(
@@ -120,6 +122,10 @@ def import_(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Volumes, or folders of any nesting.")
     ],
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label maps named like their volumes.")
+    ] = None,
+    absent: Absent = "unknown",
     keep_names: KeepNames = False,
     copy: Copy = False,
 ) -> None:
@@ -127,10 +133,24 @@ def import_(
 
     What cannot be imported is listed with its reason; everything else is.
     """
-    from sslseg.data.importing import import_paths
-
-    report = import_paths(cohort, paths, copy=copy, keep_names=keep_names)
-    _print_import(report)
+    Cohort.read(cohort, check_files=False)
+    settings = ImportSettings(
+        paths=[str(path.absolute()) for path in paths],
+        labels=None if labels is None else str(labels.absolute()),
+        copy=copy,
+        keep_names=keep_names,
+        absent=absent,
+    )
+    job = Job.create(cohort, settings)
+    state = run_shown(job)
+    if state is JobState.CANCELLED:
+        raise typer.Exit(130)
+    events = read_events(job.events_path)
+    imported = [case for event in events if event.event == "artifact" for case in event.fields["cases"]]
+    refusals = read_refusals(job.folder)
+    _print_import(Cohort.read(cohort, check_files=False), imported, [refusal.reason for refusal in refusals])
+    if state is JobState.FAILED:
+        raise typer.Exit(2 if events[-1].fields.get("kind") == "user" else 1)
 
 
 def remove(
@@ -225,15 +245,17 @@ def _annotated(case: dict[str, Any], organs: int) -> str:
     return "all organs" if len(case["annotated"]) == organs else ", ".join(case["annotated"])
 
 
-def _print_import(report: ImportReport) -> None:
+def _print_import(
+    cohort: Cohort, imported: Sequence[str], refused: Sequence[str], notes: Sequence[str] = ()
+) -> None:
     """What came in, what did not and why; leaves with exit code 2 if anything was refused."""
-    out.print(f"[green]{len(report.imported)} imported[/] into {escape(str(report.cohort.folder))}")
-    _print_summary(report.cohort)
-    for note in report.notes:
+    out.print(f"[green]{len(imported)} imported[/] into {escape(str(cohort.folder))}")
+    _print_summary(cohort)
+    for note in notes:
         out.print(escape(note))
-    for _, reason in report.refused:
+    for reason in refused:
         out.print(f"[red]not imported:[/] {escape(reason)}")
-    if report.refused:
+    if refused:
         raise typer.Exit(2)
 
 

@@ -86,11 +86,12 @@ class EventConsole:
         self._console.print(f"[yellow]  note: {escape(fields['message'])}[/]")
 
     def _show_artifact(self, fields: dict[str, Any]) -> None:
-        if fields["kind"] != "prediction":
+        if fields["kind"] not in ("prediction", "cases"):
             self._console.print(f"  {escape(fields['kind'])}: {escape(str(fields['path']))}")
 
     def _show_cancelled(self, fields: dict[str, Any]) -> None:
-        self._console.print(f"[yellow]Stopped at step {fields['step']}; the work so far is kept.[/]")
+        kept = fields.get("message") or f"Stopped at step {fields['step']}; the work so far is kept."
+        self._console.print(f"[yellow]{escape(kept)}[/]")
 
     def _show_failed(self, fields: dict[str, Any]) -> None:
         err.print(f"[red]{escape(fields['message'])}[/]")

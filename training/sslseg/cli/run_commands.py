@@ -14,8 +14,8 @@ from sslseg.cli.console import EventConsole, duration, out
 from sslseg.contract.cohort import Cohort, Use, check_name
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
-from sslseg.contract.jobs import Job, JobState
-from sslseg.contract.settings import PredictSettings, Preset, TrainSettings
+from sslseg.contract.jobs import Job, JobSettings, JobState
+from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, Preset, TrainSettings
 
 CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -92,7 +92,7 @@ def train(
     if resume:
         run_to_end(_unfinished_training(read.folder, name))
         return
-    settings = _checked(
+    settings = checked(
         TrainSettings,
         method=method,
         model=_model_name(read, method, name),
@@ -151,10 +151,10 @@ def predict(
     if input_ is not None or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
     read = Cohort.read(cohort)
-    settings = _checked(
+    settings = checked(
         PredictSettings,
         model=model,
-        cases=_chosen_cases(read, cases),
+        cases=chosen_cases(read, cases),
         overlap=overlap,
         device=device,
         precision=precision,
@@ -233,10 +233,18 @@ def run_shown(job: Job, *, parent: int | None = None) -> JobState:
     """Run a job with its events on the screen."""
     from sslseg.jobs.runner import run_job
 
-    settings = job.settings
-    doing = "Training" if isinstance(settings, TrainSettings) else "Predicting with"
-    with EventConsole(f"{doing} {settings.model}").shown() as console:
+    with EventConsole(_title(job.settings)).shown() as console:
         return run_job(job, watcher=console, parent=parent)
+
+
+def _title(settings: JobSettings) -> str:
+    if isinstance(settings, TrainSettings):
+        return f"Training {settings.model}"
+    if isinstance(settings, ExportSettings):
+        return f"Exporting as {settings.format}"
+    if isinstance(settings, ImportSettings):
+        return "Importing"
+    return f"Predicting with {settings.model}"
 
 
 def _run_or_prepare(job: Job, prepare: bool) -> None:
@@ -278,7 +286,8 @@ def _predict_volumes(
         raise typer.Exit(2)
 
 
-def _checked(kind: type[Any], **fields: Any) -> Any:
+def checked(kind: type[Any], **fields: Any) -> Any:
+    """The settings of a job; what does not fit is said in a sentence."""
     try:
         return kind(**fields)
     except ValueError as error:
@@ -301,13 +310,11 @@ def _model_name(cohort: Cohort, method: str, name: str | None) -> str:
 
 
 def _unfinished_training(folder: Path, name: str | None) -> Job:
-    jobs = [job for job in Job.all(folder) if isinstance(job.settings, TrainSettings)]
-    for job in reversed(jobs):
-        if (name is None or job.settings.model == name) and job.state() in (
-            JobState.INTERRUPTED,
-            JobState.CANCELLED,
-            JobState.FAILED,
-        ):
+    unfinished = (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED)
+    for job in reversed(Job.all(folder)):
+        if not isinstance(job.settings, TrainSettings):
+            continue
+        if (name is None or job.settings.model == name) and job.state() in unfinished:
             return job
     raise SSLSegError(
         "There is no unfinished training to go on with",
@@ -316,7 +323,8 @@ def _unfinished_training(folder: Path, name: str | None) -> Job:
     )
 
 
-def _chosen_cases(cohort: Cohort, text: str | None) -> list[str] | None:
+def chosen_cases(cohort: Cohort, text: str | None) -> list[str] | None:
+    """Case ids from what was typed after --cases: all, test, unlabelled, or ids; None means all."""
     if text is None or text == "all":
         return None
     if text == "test":

@@ -84,6 +84,9 @@ class Case:
         review: state of the case.
         organ_review: state per organ, where it differs from the case's.
         series: DICOM series instance UID, when `image` is a folder of several series.
+        layers: path of the segmentation that `label` was flattened from, relative to the cohort folder, where organs
+            overlapped in it: a label map has one organ a voxel. An organ that was not edited since is exported
+            from it.
         provenance: where the case came from, in words.
     """
 
@@ -96,6 +99,7 @@ class Case:
     review: ReviewState = ReviewState.NOT_STARTED
     organ_review: dict[str, ReviewState] = field(default_factory=dict)
     series: str | None = None
+    layers: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -235,6 +239,9 @@ class Cohort:
     def label_path(self, case: Case) -> Path | None:
         return None if case.label is None else self.folder / case.label
 
+    def layers_path(self, case: Case) -> Path | None:
+        return None if case.layers is None else self.folder / case.layers
+
     def model_folder(self, model: str) -> Path:
         return self.folder / "models" / check_name(model, "model name")
 
@@ -257,6 +264,10 @@ class Cohort:
     @property
     def cache_folder(self) -> Path:
         return self.folder / "cache"
+
+    def thumbnail_path(self, case_id: str) -> Path:
+        """A small picture of the case, for lists of cases."""
+        return self.cache_folder / "thumbnails" / f"{case_id}.png"
 
     @property
     def jobs_folder(self) -> Path:

@@ -6,14 +6,14 @@ import contextlib
 import enum
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import ENDINGS, EventWriter, read_events
 from sslseg.contract.files import is_locked, locked, read_json, write_json
-from sslseg.contract.settings import ExportSettings, PredictSettings, TrainSettings
+from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, TrainSettings
 from sslseg.contract.strict import from_json, to_json
 
 SCHEMA = "sslseg.job"
@@ -21,11 +21,12 @@ VERSION = 1
 LOOK_SECONDS = 0.5
 """How long a starting job waits for somebody who only looks whether it runs."""
 
-JobSettings = TrainSettings | PredictSettings | ExportSettings
+JobSettings = TrainSettings | PredictSettings | ExportSettings | ImportSettings
 KINDS: dict[str, type[JobSettings]] = {
     "train": TrainSettings,
     "predict": PredictSettings,
     "export": ExportSettings,
+    "import": ImportSettings,
 }
 """What a job can do, by the command in its job.json and in the name of its folder."""
 
@@ -115,6 +116,12 @@ class Job:
         """The jobs of a cohort, oldest first: in the order of their numbers, which no clock can upset."""
         folders = (path.parent for path in (Path(cohort_folder) / "jobs").glob("*-[0-9]*/job.json"))
         return [cls.open(folder) for folder in sorted(folders, key=lambda f: (_number(f) or 0, f.name))]
+
+    def replace_settings(self, settings: JobSettings) -> None:
+        """Write other settings into job.json, such as those of a finished import without its files' names."""
+        self.description = replace(self.description, settings=to_json(settings))
+        self.settings = settings
+        write_json(self.folder / "job.json", to_json(self.description))
 
     @property
     def cohort_folder(self) -> Path:

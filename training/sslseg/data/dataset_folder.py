@@ -40,12 +40,16 @@ class Candidate:
         image: file, or folder of a DICOM series.
         label: its label map or .seg.nrrd, or None.
         use: training, validation or test.
+        series: DICOM series instance UID, where it is known.
+        files: the files of a DICOM series that need not all lie in the folder `image`.
     """
 
     name: str
     image: Path
     label: Path | None = None
     use: Use = Use.TRAIN
+    series: str | None = None
+    files: tuple[Path, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,30 @@ def probe_series(folder: Path, series_uid: str | None = None) -> tuple[Geometry,
     return geometry, _pixel_id(slices, folder)
 
 
-def read_series(folder: Path, series_uid: str | None = None) -> sitk.Image:
+def series_files(folder: Path, series_uid: str | None = None) -> tuple[Geometry, list[Path]]:
+    """Checked geometry of the series in a folder, and the file of each of its slices, from the first along k on.
+
+    Raises:
+        SSLSegError: see `probe_series`.
+    """
+    geometry, slices = _series(folder, series_uid)
+    return geometry, [one.path for one in slices]
+
+
+def read_series(
+    folder: Path, series_uid: str | None = None, files: Sequence[Path] | None = None
+) -> sitk.Image:
     """Read the series in a folder, rescaled to the modality's unit (HU in CT).
+
+    Args:
+        folder: where it lies.
+        series_uid: which one, when there are several.
+        files: the files to read where they do not all lie in `folder`.
 
     Raises:
         SSLSegError: see `probe_series`; also pixels that cannot be decoded.
     """
-    geometry, slices = _series(folder, series_uid)
+    geometry, slices = _series(folder, series_uid, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(one.path) for one in slices])
     reader.SetOutputPixelType(_pixel_id(slices, folder))
@@ -133,8 +151,10 @@ def read_series(folder: Path, series_uid: str | None = None) -> sitk.Image:
     return image
 
 
-def _series(folder: Path, series_uid: str | None) -> tuple[Geometry, list[Slice]]:
-    slices = _choose_series(folder, series_uid)
+def _series(
+    folder: Path, series_uid: str | None, files: Sequence[Path] | None = None
+) -> tuple[Geometry, list[Slice]]:
+    slices = _choose_series(folder, series_uid, sorted(folder.iterdir()) if files is None else files)
     for one in slices:
         _check_single_frame(one)
         _check_whole(one)
@@ -198,11 +218,11 @@ def _no_image(header: Any) -> tuple[str, str] | None:
     return None
 
 
-def _choose_series(folder: Path, series_uid: str | None) -> list[Slice]:
+def _choose_series(folder: Path, series_uid: str | None, files: Sequence[Path]) -> list[Slice]:
     """The slices of one series. Objects that are no images may lie beside it, as RTSTRUCT often does."""
     series: dict[str, list[Slice]] = defaultdict(list)
     others: set[tuple[str, str]] = set()
-    for path in sorted(folder.iterdir()):
+    for path in files:
         if path.is_file() and is_dicom_file(path):
             header = _read_header(path)
             kind = _no_image(header)

@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import SimpleITK as sitk
 
-from sslseg.contract.cohort import FILE_NAME, Case, Cohort, check_name
+from sslseg.contract.case_ids import NewIds
+from sslseg.contract.cohort import FILE_NAME, Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import IGNORE, LabelTable
+from sslseg.contract.settings import Absent, DicomSeries
 from sslseg.data.cache import in_parallel
 from sslseg.data.dataset_folder import Candidate, Modality, find_candidates, read_dataset
 from sslseg.data.geometry import Geometry
-from sslseg.data.segmentation_file import read_segmentation, segmentation_to_label_map
+from sslseg.data.segmentation_file import (
+    Segmentation,
+    organs_of,
+    read_segmentation,
+    segmentation_to_label_map,
+    write_layers,
+)
+from sslseg.data.thumbnails import make_thumbnail, write_thumbnail
 from sslseg.data.volume_checks import label_values
 from sslseg.data.volumes import (
     SEGMENTATION_SUFFIX,
     read_label_map,
     read_volume,
-    volume_stem,
     write_label_map,
     write_volume,
 )
 
-Absent = Literal["unknown", "background"]
-"""What a declared organ is that a label map does not hold: nobody contoured it, or it is not there."""
 Progress = Callable[[int, int], None]
 
 CT_BELOW = -500.0
@@ -74,11 +77,13 @@ class _Checked:
     """A candidate that is good; its files wait in the staging folder."""
 
     candidate: Candidate
+    thumbnail: Path
     series: str | None
     digest: str
     lowest: float
     image: Path | None
     label: Path | None
+    layers: Path | None
     annotated: list[str]
     empty_label: bool
 
@@ -166,6 +171,7 @@ def import_paths(
     *,
     labels: Path | None = None,
     series: str | None = None,
+    dicom: Sequence[DicomSeries] = (),
     copy: bool = False,
     keep_names: bool = False,
     absent: Absent = "unknown",
@@ -177,6 +183,9 @@ def import_paths(
         paths: volumes, DICOM folders, and folders to be searched at any depth.
         labels: folder of label maps; `.seg.nrrd` files among `paths` are found without it.
         series: UID of the DICOM series to take from a folder that holds several.
+        dicom: series of a DICOM database; they are always copied.
+        copy: copy the volumes of `paths` into the cohort, without the texts of their headers.
+        progress: is told volumes done and volumes in all; what it raises ends the import, and nothing is imported.
 
     Raises:
         SSLSegError: there is no cohort, or two label maps claim one image.
@@ -184,10 +193,18 @@ def import_paths(
     cohort = Cohort.read(cohort_folder, check_files=False)
     options = _Options(cohort.labels, None, absent, copy, series)
     candidates, strays = find_candidates(paths, labels, outside=cohort_folder)
+    candidates += [_of_database(entry) for entry in dicom]
     refused = [(p, str(SSLSegError("No image of the same name is imported with it", file=p))) for p in strays]
     with _staging(cohort_folder) as staging:
         checked, bad = _check_all(candidates, options, staging, progress)
         return _add(cohort_folder, checked, refused + bad, [], keep_names, "imported from a folder")
+
+
+def _of_database(series: DicomSeries) -> Candidate:
+    files = tuple(Path(file) for file in series.files)
+    if not files:
+        raise SSLSegError("A series of the DICOM database has no files", remedy="Import it again in Slicer.")
+    return Candidate("", files[0].parent, series=series.uid, files=files)
 
 
 def _create(
@@ -262,49 +279,63 @@ def _check(candidate: Candidate, options: _Options, staged: Path) -> _Checked:
     Raises:
         SSLSegError: the image or the label map is no good.
     """
-    series = options.series if candidate.image.is_dir() else None
-    image = read_volume(candidate.image, series_uid=series)
+    series = candidate.series or (options.series if candidate.image.is_dir() else None)
+    image = read_volume(candidate.image, series_uid=series, files=candidate.files)
+    copy = options.copy or candidate.files is not None
     voxels = sitk.GetArrayViewFromImage(image)
     digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape}".encode())
     for plane in voxels:
         digest.update(plane.tobytes())
     annotated: list[str] = []
-    label_path = image_path = None
+    label = label_path = image_path = layers_path = None
     if candidate.label is not None:
-        label = _read_label(candidate.label, image, options)
+        label, layers = _read_label(candidate.label, image, options)
         present = label_values(label)
         whole = options.absent == "background"
         annotated = [organ.name for organ in options.labels if whole or organ.value in present]
         if annotated:
             label_path = staged / "label.nii.gz"
             write_label_map(label, label_path)
-    if options.copy:
+            if layers is not None:
+                layers_path = staged / f"layers{SEGMENTATION_SUFFIX}"
+                write_layers(layers, layers_path)
+    thumbnail = staged / "thumbnail.png"
+    write_thumbnail(make_thumbnail(image, label, options.labels), thumbnail)
+    if copy:
         for key in image.GetMetaDataKeys():
             image.EraseMetaData(key)
         image_path = staged / "image.nrrd"
         write_volume(image, image_path)
     return _Checked(
         candidate,
-        None if options.copy else series,
+        thumbnail,
+        None if copy else series,
         digest.hexdigest(),
         float(voxels.min()),
         image_path,
         label_path,
+        layers_path,
         annotated,
         empty_label=candidate.label is not None and not annotated,
     )
 
 
-def _read_label(path: Path, image: sitk.Image, options: _Options) -> sitk.Image:
+def _read_label(path: Path, image: sitk.Image, options: _Options) -> tuple[sitk.Image, Segmentation | None]:
+    """The label map of an image and, where organs overlap in the file, the organs whole."""
     if path.name.lower().endswith(SEGMENTATION_SUFFIX):
         values = {label.name: label.value for label in options.labels}
-        return segmentation_to_label_map(read_segmentation(path), values, reference=Geometry.of(image))
+        segmentation = read_segmentation(path)
+        label = segmentation_to_label_map(segmentation, values, reference=Geometry.of(image))
+        if len(segmentation.layers) == 1:
+            return label, None
+        organs = organs_of(segmentation, options.labels, Geometry.of(image))
+        return label, organs if len(organs.layers) > 1 else None
     ignore = options.ignore_value
     allowed = [*options.labels.values, *([] if ignore is None else [ignore])]
     label = read_label_map(path, allowed=allowed, reference=image)
     if ignore is not None:
         label = sitk.ChangeLabel(label, {ignore: IGNORE})
-    return label
+    return label, None
 
 
 def _guessed_modality(checked: list[_Checked]) -> tuple[Modality, str]:
@@ -326,9 +357,9 @@ def _add(
     source: str,
 ) -> ImportReport:
     imported: list[str] = []
-    with Cohort.edit(folder) as cohort:
+    with _undone_on_failure() as moved, Cohort.edit(folder) as cohort:
         known = {case.provenance["sha256"]: case.id for case in cohort.cases if "sha256" in case.provenance}
-        taken = _taken_ids(cohort)
+        ids = NewIds(cohort)
         for one in checked:
             if one.digest in known:
                 twin = SSLSegError(
@@ -337,8 +368,8 @@ def _add(
                 )
                 refused = [*refused, (one.candidate.image, str(twin))]
                 continue
-            case = _new_case(cohort, taken, one, keep_names, source)
-            taken.add(case.id.lower())
+            name = one.candidate.name if keep_names else None
+            case = _new_case(cohort, ids.next(name, one.candidate.image), one, source, moved)
             known[one.digest] = case.id
             imported.append(case.id)
             cohort.cases.append(case)
@@ -347,17 +378,32 @@ def _add(
     return ImportReport(Cohort.read(folder, check_files=False), imported, refused, notes)
 
 
-def _new_case(cohort: Cohort, taken: set[str], one: _Checked, keep_names: bool, source: str) -> Case:
+@contextlib.contextmanager
+def _undone_on_failure() -> Iterator[list[Path]]:
+    """Files that are put into the list are removed again when the block fails: no case would know of them."""
+    moved: list[Path] = []
+    try:
+        yield moved
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _new_case(cohort: Cohort, case_id: str, one: _Checked, source: str, moved: list[Path]) -> Case:
     """The case of a checked candidate, its files moved from the staging folder to their places."""
-    case_id = _new_id(taken, one.candidate.name if keep_names else None)
     image = _stored_path(one.candidate.image, cohort.folder)
-    label = None
+    label = layers = None
+    _move(one.thumbnail, cohort.thumbnail_path(case_id), moved)
     if one.image is not None:
         image = f"images/{case_id}.nrrd"
-        _move(one.image, cohort.folder / image)
+        _move(one.image, cohort.folder / image, moved)
     if one.label is not None:
         label = f"labels/{case_id}.nii.gz"
-        _move(one.label, cohort.folder / label)
+        _move(one.label, cohort.folder / label, moved)
+    if one.layers is not None:
+        layers = f"labels/{case_id}.layers{SEGMENTATION_SUFFIX}"
+        _move(one.layers, cohort.folder / layers, moved)
     return Case(
         case_id,
         image,
@@ -365,38 +411,22 @@ def _new_case(cohort: Cohort, taken: set[str], one: _Checked, keep_names: bool, 
         one.annotated,
         use=one.candidate.use,
         series=one.series,
+        layers=layers,
         provenance={"source": source, "sha256": one.digest},
     )
 
 
-def _move(staged: Path, place: Path) -> None:
+def _move(staged: Path, place: Path, moved: list[Path]) -> None:
     try:
         place.parent.mkdir(exist_ok=True)
         staged.replace(place)
+        moved.append(place)
     except OSError as error:
         raise SSLSegError(
             f"The file cannot be written ({error.strerror})",
             file=place,
             remedy="Check the folder's permissions.",
         ) from error
-
-
-def _taken_ids(cohort: Cohort) -> set[str]:
-    """Ids of the cases, and of removed ones whose files are still there: a new case must not inherit those.
-
-    In small letters: ids that differ in capitals only would be one file on some systems.
-    """
-    files = itertools.chain(*(cohort.folder.glob(f"{place}/*.n*") for place in ("labels", "predictions/*")))
-    return {case.id.lower() for case in cohort.cases} | {volume_stem(path).lower() for path in files}
-
-
-def _new_id(taken: set[str], name: str | None) -> str:
-    """`name` where it can be one and is free, else the next `case_0001`, `case_0002`, ..."""
-    if name is not None and name.lower() not in taken:
-        with contextlib.suppress(SSLSegError):
-            return check_name(name, "case id")
-    numbers = [int(match[1]) for case_id in taken if (match := re.fullmatch(r"case_(\d+)", case_id))]
-    return f"case_{max(numbers, default=0) + 1:04d}"
 
 
 def _stored_path(image: Path, folder: Path) -> str:

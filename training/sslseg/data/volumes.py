@@ -6,7 +6,7 @@ What comes out is a three-dimensional SimpleITK image with straight axes in LPS 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from sslseg.data import dicom
 from sslseg.data.geometry import Geometry
 from sslseg.data.itk_formats import probe_with_itk, read_with_itk
 from sslseg.data.nifti import read_nifti, read_nifti_header
-from sslseg.data.segmentation_file import resampled_labels
 from sslseg.data.volume_checks import check_intensities, checked_label_map
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
@@ -41,19 +40,22 @@ class VolumeHeader:
     pixel_type: str
 
 
-def read_volume(path: str | Path, *, series_uid: str | None = None) -> sitk.Image:
+def read_volume(
+    path: str | Path, *, series_uid: str | None = None, files: Sequence[Path] | None = None
+) -> sitk.Image:
     """Read an image: a file, or a folder that holds a DICOM series.
 
     The stored pixel type is kept; intensities that the header scales become floating-point numbers.
 
     Args:
         series_uid: which series to read from a folder that holds several.
+        files: the files of a DICOM series that do not all lie in the folder `path`.
 
     Raises:
         SSLSegError: the volume is damaged, not scalar and three-dimensional, or its intensities are no image.
     """
     path = Path(path)
-    image = _read(path, series_uid)
+    image = _read(path, series_uid, files)
     check_intensities(image, path)
     return image
 
@@ -62,14 +64,14 @@ def read_label_map(
     path: str | Path,
     *,
     allowed: Collection[int] | None,
-    reference: sitk.Image | str | Path | None = None,
+    reference: sitk.Image | Geometry | str | Path | None = None,
     resample: bool = False,
 ) -> sitk.Image:
     """Read a label map as uint8, or as uint16 where a value is above 255.
 
     Args:
         allowed: the declared values besides 0 (background) and 255 (not annotated). None allows any.
-        reference: the image it belongs to. The label map gets exactly the image's geometry; grids closer than
+        reference: the image it belongs to, or its grid. The label map gets exactly that geometry; grids closer than
             a hundredth of a voxel count as equal, since headers are rounded.
         resample: put a label map on another grid onto the image by nearest neighbour instead of refusing it.
 
@@ -80,8 +82,7 @@ def read_label_map(
     labels = checked_label_map(_read(path, None), allowed, path)
     if reference is None:
         return labels
-    given = isinstance(reference, sitk.Image)
-    wanted = Geometry.of(reference) if given else probe_volume(reference).geometry
+    wanted = reference if isinstance(reference, Geometry) else _geometry(reference)
     mismatch = Geometry.of(labels).mismatch(wanted, tolerance_mm=0.01 * min(wanted.spacing))
     if mismatch is None:
         wanted.set_on(labels)
@@ -92,6 +93,9 @@ def read_label_map(
             file=path,
             remedy="Give the image it was drawn on, or allow resampling.",
         )
+    # Of all that reads volumes, only this needs packages that Slicer's own Python lacks.
+    from sslseg.data.segmentation_file import resampled_labels
+
     return resampled_labels(labels, wanted)
 
 
@@ -180,6 +184,12 @@ def volume_stem(path: str | Path) -> str:
     return path.name[: -len(suffix)] if suffix and not path.is_dir() else path.name
 
 
+def _geometry(reference: sitk.Image | str | Path) -> Geometry:
+    if isinstance(reference, sitk.Image):
+        return Geometry.of(reference)
+    return probe_volume(reference).geometry
+
+
 def _suffix(path: Path) -> str:
     name = path.name.lower()
     known = (SEGMENTATION_SUFFIX, *_NIFTI_SUFFIXES, *_ITK_SUFFIXES)
@@ -211,11 +221,11 @@ def _readable_suffix(path: Path) -> str:
     raise SSLSegError("The file has no known volume format", file=path, remedy=packed + _FORMATS)
 
 
-def _read(path: Path, series_uid: str | None) -> sitk.Image:
+def _read(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> sitk.Image:
     suffix = _readable_suffix(path)
     if suffix in _NIFTI_SUFFIXES:
         return read_nifti(path)
-    image = read_with_itk(path) if suffix else dicom.read_series(path, series_uid)
+    image = read_with_itk(path) if suffix else dicom.read_series(path, series_uid, files)
     # Headers may name the patient, and ITK would copy their fields into every file written from this image.
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)

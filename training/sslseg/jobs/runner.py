@@ -10,14 +10,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.events import EventSink, failure_message
+from sslseg.contract.events import EventSink, failure_message, read_events
 from sslseg.contract.jobs import Job, JobState
-from sslseg.contract.settings import TrainSettings
+from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, TrainSettings
 
 PARENT_CHECK_SECONDS = 1.0
 STOP_FILE_CHECK_SECONDS = 0.25
@@ -81,7 +82,9 @@ def run_job(job: Job, *, watcher: EventSink | None = None, parent: int | None = 
 def _run(job: Job, events: EventSink, cancel: CancelRequest) -> JobState:
     log = logging.getLogger("sslseg")
     try:
-        cohort = Cohort.read(job.cohort_folder)
+        # Others go around what is missing; a training or a prediction of half a cohort is no use.
+        whole = isinstance(job.settings, TrainSettings | PredictSettings)
+        cohort = Cohort.read(job.cohort_folder, check_files=whole)
         completed = _dispatch(job, cohort, events, cancel)
     except Exception as error:
         # The sentence goes to the clinician, the traceback to whoever mends the program.
@@ -102,6 +105,21 @@ def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], 
 
         record = train(cohort, settings, events, checkpoint_path=job.checkpoint_path, cancel=cancel)
         return record is not None
+    if isinstance(settings, ImportSettings):
+        from sslseg.data.import_job import import_into_cohort
+
+        completed = import_into_cohort(cohort, settings, events, cancel, job.folder)
+        if completed:
+            # The names of files may be those of patients, and are of no use any more.
+            job.replace_settings(replace(settings, paths=[], series=[], labels=None))
+        return completed
+    if isinstance(settings, ExportSettings):
+        from sslseg.export.cohort_export import export_cohort
+
+        own = {
+            str(event.fields["path"]) for event in read_events(job.events_path) if event.event == "artifact"
+        }
+        return not export_cohort(cohort, settings, events, cancel, own=frozenset(own)).cancelled
     from sslseg.predict.cohort_prediction import predict_cohort
 
     return not predict_cohort(cohort, settings, events, cancel).cancelled
