@@ -33,5 +33,8 @@ def enumType(native: type[enum.Enum]) -> type[EnumValue]:
     return known
 
 
-def enumValue(member: enum.Enum) -> EnumValue:
+def enumValue(member: enum.Enum | int) -> int:
+    """An enumerator as an integer; those of the doubles of ctk are plain integers already."""
+    if not isinstance(member, enum.Enum):
+        return member
     return enumType(type(member))(member.value)
