@@ -8,11 +8,11 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any
 
-import nrrd
 import SimpleITK as sitk
 
 from sslseg.contract.errors import SSLSegError
@@ -74,10 +74,10 @@ def read_with_itk(path: Path) -> sitk.Image:
         encoding = _check_meta_length(path)
     try:
         if encoding in ("bzip2", "bz2"):  # not compiled into ITK
-            image = sitk.GetImageFromArray(nrrd.read(str(path), index_order="C")[0])
+            image = _read_bzip2(path)
         else:
             image = sitk.ReadImage(str(path))
-    except (RuntimeError, nrrd.NRRDError, OSError, ValueError, EOFError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
         raise _unreadable(path, error) from error
     geometry.set_on(image)
     return image
@@ -90,10 +90,32 @@ def read_nrrd_header(path: Path) -> tuple[dict[str, Any], int]:
         SSLSegError: the header cannot be understood.
     """
     _check_magic(path)
+    fields: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
-            return dict(nrrd.read_header(file)), file.tell()
-    except (nrrd.NRRDError, ValueError, KeyError, IndexError, StopIteration, OSError) as error:
+            for line in iter(file.readline, b""):
+                text = line.decode("utf-8", "replace").strip()
+                if not text:
+                    break
+                field = re.fullmatch(r"([^:#][^:]*): *(?!=)(.*)", text)
+                if field is not None:  # neither a comment nor a key of somebody's own
+                    fields[field[1].strip().lower()] = field[2]
+            before = file.tell()
+        fields["sizes"] = [int(size) for size in fields["sizes"].split()]
+        fields["encoding"] = fields["encoding"].lower()
+    except (ValueError, KeyError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if "kinds" in fields:
+        fields["kinds"] = fields["kinds"].split()
+    return fields, before
+
+
+def _read_bzip2(path: Path) -> sitk.Image:
+    import nrrd  # Slicer's own Python, which also lays volumes out, does not have it
+
+    try:
+        return sitk.GetImageFromArray(nrrd.read(str(path), index_order="C")[0])
+    except nrrd.NRRDError as error:
         raise _unreadable(path, error) from error
 
 

@@ -1,0 +1,182 @@
+"""What belongs to the case that is open: its files, its nodes, and how it leaves the scene again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from sslseg.contract.cohort import Cohort
+from sslseg.contract.labels import Label
+from SSLSegmentationLib.logic import SceneNodes, SegmentationNode
+from SSLSegmentationLib.logic.CaseNodes import createSegmentationNode, createVolumeNode, liesOn
+from SSLSegmentationLib.logic.CaseOpening import OpenedCase
+from SSLSegmentationLib.logic.CaseStore import CaseStore
+from SSLSegmentationLib.logic.LabelMapWriter import Grid
+from SSLSegmentationLib.logic.OrganMarks import OrganMark, readMark, setMark
+from SSLSegmentationLib.logic.PendingSave import PendingSave
+from SSLSegmentationLib.logic.SliceViews import SliceViews
+from SSLSegmentationLib.logic.VolumeLoader import LoadedVolume
+
+
+@dataclass
+class OpenCase:
+    """A case in the scene.
+
+    Attributes:
+        cohort: it belongs to, as it was when the case was opened.
+        store: its files.
+        content: what was read.
+        labels: the organs.
+        volumeNode, segmentationNode, uncertaintyNode: in the scene.
+        fromScene: whether the nodes came with a saved scene.
+        isModified: whether anything differs from what is saved.
+        changes: counts them.
+        marks: of the organs, when anybody last looked.
+    """
+
+    cohort: Cohort
+    store: CaseStore
+    content: OpenedCase
+    labels: list[Label]
+    volumeNode: Any = None
+    segmentationNode: Any = None
+    uncertaintyNode: Any | None = None
+    fromScene: bool = False
+    isModified: bool = False
+    changes: int = 0
+    marks: dict[str, OrganMark] = field(default_factory=dict)
+    _views: SliceViews = field(default_factory=SliceViews)
+
+    @property
+    def caseId(self) -> str:
+        return self.store.caseId
+
+    def adoptSteps(self) -> Generator[bool, None, None]:
+        """Take over the nodes of this case that came with a saved scene, if they lie on its image.
+
+        Where their drawing differs from the one that was read, theirs stays, and the case counts as modified.
+        """
+        volumes = self._nodesOfScene(SceneNodes.VOLUME)
+        segmentations = self._nodesOfScene(SceneNodes.SEGMENTATION)
+        if not volumes or not segmentations or not liesOn(volumes[0], self.content.image.staged):
+            return
+        SegmentationNode.ensureSegments(segmentations[0], self.labels)
+        drawn = SegmentationNode.takeSnapshot(segmentations[0], volumes[0], self.labels)
+        for z in range(drawn.shape[0]):
+            if not np.array_equal(drawn.plane(z)[0], _plane(self.content.drawn, z, drawn.shape)):
+                self.isModified = True
+                self.content.sentences.append(
+                    _(
+                        "The scene brought a drawing of {case} that differs from the saved one. Save keeps it, Revert "
+                        "goes back to the saved one."
+                    ).format(case=self.caseId)
+                )
+                break
+            yield False
+        self.volumeNode, self.segmentationNode = volumes[0], segmentations[0]
+        self.fromScene = True
+
+    def show(self) -> None:
+        """Put the case into the scene, beside whatever is there."""
+        # Nodes of an older scene that nobody claims are the user's from now on.
+        for node in SceneNodes.ownedNodes():
+            if node not in (self.volumeNode, self.segmentationNode):
+                SceneNodes.disown(node)
+        if not self.fromScene:
+            name, modality = self.cohort.name, self.cohort.modality
+            self.volumeNode = createVolumeNode(self.content.image, self.caseId, name, modality)
+            self.segmentationNode = createSegmentationNode(
+                self.volumeNode, self.labels, self.content.drawn, self.caseId, name
+            )
+            for organ, segment in self.segments().items():
+                setMark(segment, self.content.marks[organ])
+        self.marks = self.readMarks()
+        self._views.show(self.volumeNode)
+
+    def segments(self) -> dict[str, Any]:
+        """The segment of each organ that has one."""
+        segmentation = self.segmentationNode.GetSegmentation()
+        found = {
+            label.name: segmentation.GetSegment(SegmentationNode.segmentId(label)) for label in self.labels
+        }
+        return {organ: segment for organ, segment in found.items() if segment is not None}
+
+    def readMarks(self) -> dict[str, OrganMark]:
+        """The marks of all organs as the segments have them."""
+        segments = self.segments()
+        return {
+            label.name: readMark(segments[label.name]) if label.name in segments else OrganMark()
+            for label in self.labels
+        }
+
+    def pendingSave(self, confirm: Callable[[str], bool] | None) -> PendingSave:
+        """A copy of what is drawn and marked now, ready to be saved."""
+        snapshot = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
+        staged = self.content.image.staged
+        ignored = None if self.content.drawn is None else self.content.drawn.ignored
+        save = PendingSave(
+            self.store,
+            snapshot,
+            Grid(staged.spacing, staged.origin, staged.direction),
+            ignored,
+            self.labels,
+            self.readMarks(),
+            self.content.source,
+            confirm,
+            self.changes,
+        )
+        strange = SegmentationNode.strangeSegments(self.segmentationNode, self.labels)
+        if strange:
+            save.notes.append(
+                _("Not saved, because they are no organs of the cohort: {segments}.").format(
+                    segments=", ".join(strange)
+                )
+            )
+        return save
+
+    def take(self, save: PendingSave) -> None:
+        """The case was saved: what has changed since the copy was taken is still to be saved."""
+        self.isModified = self.changes != save.changes
+        if not self.isModified:
+            for organ, segment in self.segments().items():
+                setMark(segment, save.marks[organ])
+            self.marks = self.readMarks()
+
+    def leave(self) -> None:
+        """Take the case out of the scene, and give the slice views back."""
+        self._views.restore(self.volumeNode)
+        for node in (self.uncertaintyNode, self.segmentationNode, self.volumeNode):
+            SceneNodes.removeNode(node)
+
+    def _nodesOfScene(self, role: str) -> list[Any]:
+        return [
+            node
+            for node in SceneNodes.ownedNodes(role, self.caseId)
+            if node.GetAttribute(SceneNodes.COHORT) == self.cohort.name
+        ]
+
+
+def caseOfScene(cohort: Cohort) -> str | None:
+    """Id of the case of this cohort that came with a saved scene; None if none did."""
+    known = {case.id for case in cohort.cases}
+    for node in SceneNodes.ownedNodes(SceneNodes.SEGMENTATION):
+        if (
+            node.GetAttribute(SceneNodes.COHORT) == cohort.name
+            and node.GetAttribute(SceneNodes.CASE) in known
+        ):
+            return str(node.GetAttribute(SceneNodes.CASE))
+    return None
+
+
+def _plane(drawn: LoadedVolume | None, z: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """(H, W) of the whole grid."""
+    plane = np.zeros(shape[1:], np.uint8)
+    if drawn is not None:
+        (left, right), (front, back), (low, high) = drawn.staged.box
+        if low <= z < high:
+            plane[front:back, left:right] = drawn.voxels[z - low]
+    return plane
