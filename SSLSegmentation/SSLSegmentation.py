@@ -13,7 +13,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-
 from SSLSegmentationLib.logic.SampleCohort import registerSampleCohort
 
 

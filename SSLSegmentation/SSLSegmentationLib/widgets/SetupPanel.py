@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -57,6 +58,7 @@ class SetupPanel:
         self.ui.usePythonButton.connect("clicked(bool)", self.onUsePython)
         self.ui.ownPythonButton.connect("clicked(bool)", self.onOwnPython)
         self.ui.removeCacheButton.connect("clicked(bool)", self.onRemoveCache)
+        self.ui.pythonPathEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.pythonPathEdit.currentPath = str(setupLogic.existingPython or "")
         self._setup.changed.connect(self.refresh)
         self._cohorts.changed.connect(self._followCohort)
@@ -194,6 +196,7 @@ class SetupPanel:
 
     def _refreshPackages(self) -> None:
         findings = () if self._setup.findings is None else self._setup.findings.findings
+        findings = sorted(findings, key=lambda finding: finding.isGood)  # what is missing comes first
         table = self.ui.packagesTable
         table.rowCount = len(findings)
         for row, finding in enumerate(findings):
@@ -202,6 +205,7 @@ class SetupPanel:
                 item.setToolTip(f"{finding.name}: {finding.sentence}")
                 table.setItem(row, column, item)
         table.resizeColumnToContents(0)
+        table.resizeRowsToContents()
         self.ui.packagesGroup.visible = bool(findings)
 
 
