@@ -33,10 +33,12 @@ def install() -> None:
     from .pythonqt.classes import classOf
     from .pythonqt.namespace import QtModule
     from .pythonqt.values import toPython
+    from .rendering import useEgl
     from .slicerapp.application import qSlicerApplication
     from .slicerapp.core import boot
     from .slicerapp.modules import Modules
 
+    useEgl()
     sys.modules["qt"] = QtModule()
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     for name, kind in CTK.items():

@@ -6,7 +6,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 
-class ctkCollapsibleButton(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class ctkCollapsibleButton(QtWidgets.QWidget):
     """A header that folds away what is laid out below it."""
 
     contentsCollapsed = Signal(bool)
@@ -101,11 +101,13 @@ class _ArrowStyle(QtWidgets.QProxyStyle):
     ) -> None:
         primitive = QtWidgets.QStyle.PrimitiveElement
         if element == primitive.PE_IndicatorCheckBox and isinstance(widget, ctkCollapsibleGroupBox):
-            element = primitive.PE_IndicatorArrowRight if widget.isCollapsed() else primitive.PE_IndicatorArrowDown
+            element = (
+                primitive.PE_IndicatorArrowRight if widget.isCollapsed() else primitive.PE_IndicatorArrowDown
+            )
         super().drawPrimitive(element, option, painter, widget)
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):  # noqa: N801 - the name of the real class
+class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     """A group box that folds away what is laid out in it."""
 
     def __init__(self, *arguments: object) -> None:
@@ -146,11 +148,11 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):  # noqa: N801 - the name of t
     collapsed = Property(bool, isCollapsed, setCollapsed)
 
 
-class ctkExpandableWidget(QtWidgets.QFrame):  # noqa: N801 - the name of the real class
+class ctkExpandableWidget(QtWidgets.QFrame):
     """A frame whose lower edge can be dragged; here its height is fixed by its contents."""
 
 
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801 - the name of the real class
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     """A text browser as tall as its text."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -175,5 +177,5 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801 - the name of 
         return self.sizeHint()
 
 
-class ctkMenuButton(QtWidgets.QPushButton):  # noqa: N801 - the name of the real class
+class ctkMenuButton(QtWidgets.QPushButton):
     """A button with a menu beside it."""

@@ -13,7 +13,7 @@ def _row(widget: QtWidgets.QWidget, *parts: QtWidgets.QWidget) -> None:
         layout.addWidget(part)
 
 
-class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class ctkPathLineEdit(QtWidgets.QWidget):
     """A path with a browse button. `filters`: what may be chosen, as in `QDir`."""
 
     currentPathChanged = Signal(str)
@@ -77,7 +77,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801 - the name of the real c
     )
 
 
-class ctkDirectoryButton(QtWidgets.QPushButton):  # noqa: N801 - the name of the real class
+class ctkDirectoryButton(QtWidgets.QPushButton):
     """A button that shows a folder and lets the user choose another."""
 
     directoryChanged = Signal(str)
@@ -94,7 +94,7 @@ class ctkDirectoryButton(QtWidgets.QPushButton):  # noqa: N801 - the name of the
     directory = Property(str, _directory, setDirectory)
 
 
-class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801 - the name of the real class
+class ctkComboBox(QtWidgets.QComboBox):
     """A combo box with a text of its own while nothing is chosen."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -111,7 +111,7 @@ class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801 - the name of the real cla
     defaultText = Property(str, _defaultText, setDefaultText)
 
 
-class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801 - the name of the real class
+class ctkCheckableComboBox(QtWidgets.QComboBox):
     """A combo box whose entries have check marks."""
 
     checkedIndexesChanged = Signal()
@@ -143,11 +143,11 @@ class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801 - the name of the
         return self.model().itemFromIndex(index).checkState()
 
 
-class ctkDoubleSpinBox(QtWidgets.QDoubleSpinBox):  # noqa: N801 - the name of the real class
+class ctkDoubleSpinBox(QtWidgets.QDoubleSpinBox):
     """A spin box for real numbers."""
 
 
-class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class ctkSliderWidget(QtWidgets.QWidget):
     """A slider and a spin box that move together."""
 
     valueChanged = Signal(float)
@@ -214,7 +214,7 @@ class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801 - the name of the real c
     tracking = Property(bool, lambda self: self._tracking, setTracking)
 
 
-class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801 - the name of the real class
+class ctkColorPickerButton(QtWidgets.QPushButton):
     """A button with a colour swatch."""
 
     colorChanged = Signal(QtGui.QColor)
@@ -247,7 +247,7 @@ class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801 - the name of t
     displayColorName = Property(bool, lambda self: self._named, setDisplayColorName)
 
 
-class ctkSearchBox(QtWidgets.QLineEdit):  # noqa: N801 - the name of the real class
+class ctkSearchBox(QtWidgets.QLineEdit):
     """A line edit to search with."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:

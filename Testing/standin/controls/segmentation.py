@@ -66,8 +66,9 @@ class _SegmentTable(QtWidgets.QTableWidget):
     def _fillRow(self, row: int, segmentId: str, segment: Any) -> None:
         display = self._node.GetDisplayNode()
         shown = display is None or display.GetSegmentVisibility(segmentId)
-        swatch = QtWidgets.QTableWidgetItem()
-        swatch.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+        color = QtGui.QPixmap(16, 16)
+        color.fill(QtGui.QColor.fromRgbF(*segment.GetColor()))
+        swatch = QtWidgets.QTableWidgetItem(QtGui.QIcon(color), "")
         name = QtWidgets.QTableWidgetItem(segment.GetName())
         name.setData(QtCore.Qt.ItemDataRole.UserRole, segmentId)
         status = slicer_core.vtkSlicerSegmentationsModuleLogic.GetSegmentStatus(segment)
@@ -96,7 +97,7 @@ class _SegmentTable(QtWidgets.QTableWidget):
                 self.selectRow(row)
 
 
-class qMRMLSegmentsTableView(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class qMRMLSegmentsTableView(QtWidgets.QWidget):
     """A table of the segments of one segmentation."""
 
     selectionChanged = Signal(QtCore.QItemSelection, QtCore.QItemSelection)
@@ -157,7 +158,7 @@ class qMRMLSegmentsTableView(QtWidgets.QWidget):  # noqa: N801 - the name of the
         """The double has no such column."""
 
 
-class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class qMRMLSegmentEditorWidget(QtWidgets.QWidget):
     """The Segment Editor: the segments, and a button for each effect. Nothing is painted; tests write arrays."""
 
     currentSegmentIDChanged = Signal(str)

@@ -10,7 +10,7 @@ from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 
-class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class qMRMLWidget(QtWidgets.QWidget):
     """A widget that knows the scene; the root of every module panel."""
 
     mrmlSceneChanged = Signal(object)
@@ -28,7 +28,7 @@ class qMRMLWidget(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
             self.mrmlSceneChanged.emit(scene)
 
 
-class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801 - the name of the real class
+class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of given classes; follows the scene."""
 
     currentNodeChanged = Signal(object)

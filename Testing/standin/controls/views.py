@@ -9,7 +9,7 @@ from PySide6 import QtWidgets
 from .selectors import qMRMLWidget
 
 
-class qMRMLPlotView(qMRMLWidget):  # noqa: N801 - the name of the real class
+class qMRMLPlotView(qMRMLWidget):
     """Shows the chart of a plot view node."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -28,14 +28,14 @@ class qMRMLPlotView(qMRMLWidget):  # noqa: N801 - the name of the real class
         self.update()
 
 
-class qMRMLPlotWidget(qMRMLPlotView):  # noqa: N801 - the name of the real class
+class qMRMLPlotWidget(qMRMLPlotView):
     """A plot view with its bar of controls."""
 
     def plotView(self) -> qMRMLPlotView:
         return self
 
 
-class qMRMLTableView(qMRMLWidget):  # noqa: N801 - the name of the real class
+class qMRMLTableView(qMRMLWidget):
     """Shows a table node."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -69,7 +69,7 @@ class _SliceController(QtWidgets.QWidget):
         return self._logic.GetSliceNode()
 
 
-class qMRMLSliceWidget(qMRMLWidget):  # noqa: N801 - the name of the real class
+class qMRMLSliceWidget(qMRMLWidget):
     """A slice view: its logic and nodes, no picture."""
 
     def __init__(self, logic: Any = None) -> None:
@@ -93,7 +93,7 @@ class qMRMLSliceWidget(qMRMLWidget):  # noqa: N801 - the name of the real class
         self._logic.FitSliceToAll()
 
 
-class qMRMLThreeDView(qMRMLWidget):  # noqa: N801 - the name of the real class
+class qMRMLThreeDView(qMRMLWidget):
     """The 3D view itself; it has no picture."""
 
     def __init__(self, logic: Any = None) -> None:
@@ -110,7 +110,7 @@ class qMRMLThreeDView(qMRMLWidget):  # noqa: N801 - the name of the real class
         """There is no camera before a picture is rendered."""
 
 
-class qMRMLThreeDWidget(qMRMLWidget):  # noqa: N801 - the name of the real class
+class qMRMLThreeDWidget(qMRMLWidget):
     """A 3D view with its bar of controls."""
 
     def __init__(self, logic: Any = None) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from PySide6 import QtCore
 
-from . import signals, values
+from . import signals
 from .enums import enumType, enumValue
 from .instance import InstanceWrapper
 from .members import ENUM, ENUM_VALUE, NESTED_CLASS, NOT_FOUND, member
 from .methods import builtin_qt_slot, call
-from .values import remember, toPython, toQt, wrapperOf
+from .values import remember, setFactory, toPython, toQt, wrapperOf
 
 
 class ClassWrapper(type):
@@ -85,7 +85,7 @@ def _wrap(native: Any) -> QtObject:
     return wrapper
 
 
-values.wrapperFactory = _wrap
+setFactory(_wrap)
 
 
 def _construct(cls: type[QtObject], arguments: tuple[Any, ...]) -> Any:

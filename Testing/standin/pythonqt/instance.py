@@ -83,6 +83,8 @@ class InstanceWrapper:
             raise AttributeError(
                 f"{found.kind} '{name}' can not be overwritten on {type(self).__name__} object"
             )
+        elif name == "name" and isinstance(native, QtCore.QObject):
+            native.setObjectName(value)
         elif isinstance(native, QtCore.QObject) and native.property(name) is not None:
             native.setProperty(name, toQt(value))
         elif self._isDerived:

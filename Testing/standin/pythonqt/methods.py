@@ -14,7 +14,7 @@ from shibokensupport.signature import get_signature
 from .values import toPython, toQt
 
 
-class builtin_qt_slot:  # noqa: N801 - the name that Python code sees
+class builtin_qt_slot:
     """A method bound to its object, or reached through its class."""
 
     __slots__ = ("_function", "_name", "_owner")

@@ -120,7 +120,7 @@ def _handlers(native: QtCore.QObject) -> list[tuple[str, Any, Any]]:
     return getattr(native, _HANDLERS)
 
 
-class builtin_qt_signal:  # noqa: N801 - the name that Python code sees
+class builtin_qt_signal:
     """The attribute `button.clicked`: connects to the first overload, and emits when called."""
 
     def __init__(self, native: QtCore.QObject, name: str) -> None:

@@ -14,8 +14,13 @@ from .enums import EnumValue, enumValue
 
 PLAIN = (str, int, float, bool, bytes, type(None))
 
-wrapperFactory: Callable[[Any], Any]
-"""Makes the wrapper of a native object; set by `classes`, which knows the classes."""
+_factory: list[Callable[[Any], Any]] = []
+
+
+def setFactory(factory: Callable[[Any], Any]) -> None:
+    """`classes`, which knows the classes, says how the wrapper of a native object is made."""
+    _factory[:] = [factory]
+
 
 _WRAPPER = "_standinWrapper"
 
@@ -41,7 +46,7 @@ def toPython(value: Any) -> Any:
         if isinstance(value, QtCore.QMetaObject.Connection):
             return bool(value)
         known = wrapperOf(value)
-        return known if known is not None else wrapperFactory(value)
+        return known if known is not None else _factory[0](value)
     if isinstance(value, (list, tuple)):
         return tuple(toPython(item) for item in value)
     if isinstance(value, dict):

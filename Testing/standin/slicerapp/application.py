@@ -40,13 +40,14 @@ class _ExtensionsManagerModel:
         return self.installExtensionFromServerAnswer
 
 
-class qSlicerApplication(QtWidgets.QApplication):  # noqa: N801 - the name of the real class
+class qSlicerApplication(QtWidgets.QApplication):
     """Started once a process by `standin.install()`; settings and temporary files lie in a folder of this process."""
 
     startupCompleted = Signal()
 
     def __init__(self, core: Core) -> None:
         super().__init__(["Slicer"])
+        self.setStyle("Fusion")
         self._core = core
         self._layout = qSlicerLayoutManager(core)
         self._modules = _ModuleManager(self)

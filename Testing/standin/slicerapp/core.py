@@ -11,6 +11,8 @@ from typing import Any
 import slicer_core
 import vtk
 
+from .subjecthierarchy import SubjectHierarchy
+
 SLICE_VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 SLICE_COLORS = {"Red": (0.953, 0.290, 0.200), "Green": (0.431, 0.690, 0.294), "Yellow": (0.929, 0.835, 0.298)}
 
@@ -39,6 +41,7 @@ class Core:
     applicationLogic: Any
     logics: dict[str, Any] = field(default_factory=dict)
     temporaryPath: Path = Path()
+    subjectHierarchy: SubjectHierarchy | None = None
 
 
 def boot() -> Core:
@@ -64,6 +67,7 @@ def boot() -> Core:
         application.SetModuleLogic(name, logic)
         core.logics[name] = logic
     _views(core)
+    core.subjectHierarchy = SubjectHierarchy(scene)
     return core
 
 
@@ -97,7 +101,10 @@ def _views(core: Core) -> None:
     logic.SetMRMLApplicationLogic(core.applicationLogic)
     logic.SetMRMLScene(core.scene)
     views.AddItem(logic)
-    logic.AddViewNode("1").SetMappedInLayout(1)
+    node = logic.AddViewNode("1")
+    node.SetMappedInLayout(1)
+    node.SetName("View1")
+    logic.SetName("1")
 
 
 def _terminologies(logic: Any, folder: Path) -> None:

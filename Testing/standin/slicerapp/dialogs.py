@@ -86,6 +86,6 @@ def tryWithErrorDisplay(
 
 
 @contextlib.contextmanager
-def MessageDialog(text: str, show: bool = True, logLevel: Any = None) -> Iterator[None]:  # noqa: N802 - a class in Slicer
+def MessageDialog(text: str, show: bool = True, logLevel: Any = None) -> Iterator[None]:
     messages.append(Message("info", text))
     yield

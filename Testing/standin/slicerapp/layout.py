@@ -11,7 +11,7 @@ from ..controls.views import qMRMLPlotWidget, qMRMLSliceWidget, qMRMLTableView, 
 from .core import SLICE_VIEWS, Core
 
 
-class qSlicerLayoutManager(QtCore.QObject):  # noqa: N801 - the name of the real class
+class qSlicerLayoutManager(QtCore.QObject):
     """Slice views by name, one 3D view, and plot and table views as soon as a node asks for them."""
 
     layoutChanged = Signal(int)

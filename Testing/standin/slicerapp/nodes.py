@@ -60,7 +60,7 @@ def getFirstNodeByClassByName(className: str, name: str, scene: Any = None) -> A
 
 
 @contextlib.contextmanager
-def NodeModify(node: Any) -> Iterator[Any]:  # noqa: N802 - a class in Slicer
+def NodeModify(node: Any) -> Iterator[Any]:
     """Many changes, one modified event."""
     modifying = node.StartModify()
     try:
@@ -70,7 +70,7 @@ def NodeModify(node: Any) -> Iterator[Any]:  # noqa: N802 - a class in Slicer
 
 
 @contextlib.contextmanager
-def RenderBlocker() -> Iterator[None]:  # noqa: N802 - a class in Slicer
+def RenderBlocker() -> Iterator[None]:
     import slicer
 
     slicer.app.pauseRender()
@@ -88,7 +88,7 @@ class VTKObservationMixin:
         self.__observations: list[tuple[Any, Any, Any, int]] = []
 
     @property
-    def Observations(self) -> list[tuple[Any, Any, Any, int]]:  # noqa: N802 - the name in Slicer
+    def Observations(self) -> list[tuple[Any, Any, Any, int]]:
         return list(self.__observations)
 
     def addObserver(
@@ -103,6 +103,8 @@ class VTKObservationMixin:
             if function is not None:
                 function(caller, name, *data)
 
+        if hasattr(method, "CallDataType"):
+            call.CallDataType = method.CallDataType  # type: ignore[attr-defined]
         self.__observations.append((object, event, method, object.AddObserver(event, call, priority)))
 
     def hasObserver(self, object: Any, event: Any, method: Callable[..., Any]) -> bool:

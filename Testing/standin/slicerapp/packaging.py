@@ -15,7 +15,7 @@ def _listed(requirements: Any) -> list[str]:
     return [str(r) for r in requirements] if isinstance(requirements, (list, tuple)) else [str(requirements)]
 
 
-def pip_check(requirements: Any, **_: Any) -> bool:  # noqa: N802 - the name in Slicer
+def pip_check(requirements: Any, **_: Any) -> bool:
     return all(requirement in satisfied for requirement in _listed(requirements))
 
 
