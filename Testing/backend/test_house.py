@@ -27,7 +27,8 @@ ALLOWED = {
     "check": {"contract", "networks", "losses", "inference"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
-    "jobs": {"contract", "data", "train", "predict"},
+    "export": {"contract", "data", "bundle"},
+    "jobs": {"contract", "data", "train", "predict", "export"},
     "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",

@@ -120,6 +120,15 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
+def read_plan(folder: str | Path) -> Plan:
+    """What a model expects of an image, and its organs; its weights are not read.
+
+    Raises:
+        SSLSegError: see `read_record`.
+    """
+    return _read_document(_description(Path(folder))).plan
+
+
 def _description(folder: Path) -> Path:
     path = folder / FILE_NAME
     if not path.exists():

@@ -18,6 +18,7 @@ from sslseg.cli import (
     check_command,
     cohort_commands,
     evaluate_command,
+    export_commands,
     job_commands,
     run_commands,
 )
@@ -57,7 +58,15 @@ def options(
     """Options of every command."""
 
 
-for module in (check_command, cohort_commands, run_commands, job_commands, evaluate_command, bench_commands):
+for module in (
+    check_command,
+    cohort_commands,
+    run_commands,
+    job_commands,
+    evaluate_command,
+    export_commands,
+    bench_commands,
+):
     module.register(app)
 
 

@@ -57,7 +57,7 @@ REQUIREMENTS = (
     Requirement("typer", "typer", ">=0.15"),
     Requirement("rich", "rich", ">=13.9"),
 )
-"""Python and packages as in pyproject.toml; repeated, because a backend that lies beside the module is not installed."""
+"""As in pyproject.toml; repeated, because a backend that lies beside the module is not installed."""
 
 
 def satisfies(version: str, specifier: str) -> bool:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -194,6 +194,57 @@ def resampled_labels(labels: sitk.Image, reference: Geometry) -> sitk.Image:
     )
 
 
+def layered(
+    organs: Iterable[tuple[Segment, npt.NDArray[np.bool_]]], geometry: Geometry, *, file: Path | None = None
+) -> Segmentation:
+    """Segments that may overlap, each in the first layer where it covers nothing that is there already.
+
+    Args:
+        organs: segments, whose `layer` does not count, with their masks (D, H, W).
+        geometry: of the masks.
+        file: where they come from.
+    """
+    shape = geometry.size[::-1]
+    layers: list[npt.NDArray[np.integer]] = [np.zeros(shape, np.uint8)]
+    segments = []
+    for segment, mask in organs:
+        free = next((n for n, layer in enumerate(layers) if not layer[mask].any()), len(layers))
+        if free == len(layers):
+            layers.append(np.zeros(shape, np.uint8))
+        if segment.value > np.iinfo(layers[free].dtype).max:
+            layers = [layer.astype(np.uint16) for layer in layers]
+        layers[free][mask] = segment.value
+        segments.append(replace(segment, layer=free))
+    return Segmentation(tuple(segments), np.stack(layers), geometry, file)
+
+
+def organs_of(segmentation: Segmentation, labels: Sequence[LabelLike], reference: Geometry) -> Segmentation:
+    """The segments that are declared organs, with the organs' names, values and colours, on the grid of their image.
+
+    Unlike a label map it keeps what lies under another organ: there is a second layer where organs overlap.
+
+    Args:
+        segmentation: as read; its grid must coincide with `reference`, as `segmentation_to_label_map` checks.
+        labels: the organs.
+        reference: grid of the image.
+    """
+
+    def organs() -> Iterator[tuple[Segment, npt.NDArray[np.bool_]]]:
+        for label in labels:
+            named = [
+                s for s in segmentation.segments if normalised_name(s.name) == normalised_name(label.name)
+            ]
+            if not named:
+                continue
+            mask = np.logical_or.reduce([segmentation.mask(segment) for segment in named])
+            image = sitk.GetImageFromArray(mask.astype(np.uint8))
+            segmentation.geometry.set_on(image)
+            placed = sitk.GetArrayFromImage(resampled_labels(image, reference)) > 0
+            yield Segment(label.name, label.value, 0, label.color, label.terminology), placed
+
+    return layered(organs(), reference, file=segmentation.file)
+
+
 def write_segmentation(label_map: sitk.Image, labels: Sequence[LabelLike], path: str | Path) -> None:
     """Write a label map as a `.seg.nrrd` file with names, colours and terminology for Slicer, atomically.
 
@@ -204,8 +255,6 @@ def write_segmentation(label_map: sitk.Image, labels: Sequence[LabelLike], path:
             cannot be written.
     """
     path = Path(path)
-    if not path.name.lower().endswith(".seg.nrrd"):
-        raise SSLSegError("A segmentation's file name must end in .seg.nrrd", file=path, remedy="Rename it.")
     present = label_values(label_map)
     unknown = sorted(present - {0, IGNORE, *(label.value for label in labels)})
     if unknown:
@@ -214,38 +263,83 @@ def write_segmentation(label_map: sitk.Image, labels: Sequence[LabelLike], path:
             file=path,
             remedy="Declare these organs.",
         )
-    segments = [(label.name, label.value, label.color, label.terminology) for label in labels]
+    segments = [Segment(label.name, label.value, 0, label.color, label.terminology) for label in labels]
     if IGNORE in present and all(label.value != IGNORE for label in labels):
-        segments.append((IGNORE_NAME, IGNORE, _IGNORE_COLOR, None))
-    image = sitk.Image(label_map)
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    # ITK writes an image's metadata as the fields of the header, in UTF-8, which pynrrd cannot.
-    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
-    image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
-    extent = " ".join(f"0 {size - 1}" for size in image.GetSize())
-    for index, (name, value, color, terminology) in enumerate(segments):
+        segments.append(Segment(IGNORE_NAME, IGNORE, 0, _IGNORE_COLOR))
+    layers = sitk.GetArrayViewFromImage(label_map)[np.newaxis]
+    write_layers(Segmentation(tuple(segments), layers, Geometry.of(label_map)), path)
+
+
+def write_layers(segmentation: Segmentation, path: str | Path) -> None:
+    """Write segments, overlapping ones too, as a `.seg.nrrd` file, atomically.
+
+    Raises:
+        SSLSegError: the name does not end in .seg.nrrd, or the file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".seg.nrrd"):
+        raise SSLSegError("A segmentation's file name must end in .seg.nrrd", file=path, remedy="Rename it.")
+    layers = segmentation.layers
+    layers = layers.astype("<u2" if layers.max(initial=0) > IGNORE else "u1", copy=False)
+    # The format has the layer as the fastest axis; a single layer is an ordinary volume.
+    voxels = layers[0] if len(layers) == 1 else np.moveaxis(layers, 0, -1)
+    packer = zlib.compressobj(level=3, wbits=31)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_header(segmentation, voxels).encode())
+        for plane in voxels:
+            file.write(packer.compress(np.ascontiguousarray(plane).tobytes()))
+        file.write(packer.flush())
+
+
+def _header(segmentation: Segmentation, voxels: npt.NDArray[np.integer]) -> str:
+    """Header of the NRRD file in UTF-8, which pynrrd cannot write; the empty line at its end included."""
+    geometry = segmentation.geometry
+    layered = voxels.ndim == 4
+    axes = [_vector(column) for column in geometry.matrix[:3, :3].T]
+    kinds = ["domain"] * 3
+    lines = [
+        "NRRD0004",
+        f"type: {'unsigned char' if voxels.dtype.itemsize == 1 else 'unsigned short'}",
+        f"dimension: {voxels.ndim}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, reversed(voxels.shape)))}",
+        f"space directions: {' '.join(['none', *axes] if layered else axes)}",
+        f"kinds: {' '.join(['list', *kinds] if layered else kinds)}",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_vector(geometry.origin)}",
+        "Segmentation_MasterRepresentation:=Binary labelmap",
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+    ]
+    extent = " ".join(f"0 {size - 1}" for size in geometry.size)
+    for index, segment in enumerate(segmentation.segments):
         fields = {
-            "ID": f"Segment_{value}",
-            "Name": " ".join(name.split()),  # a line break would end the field
+            "ID": f"Segment_{segment.value}"
+            if segment.layer == 0
+            else f"Segment_{segment.layer}_{segment.value}",
+            "Name": " ".join(segment.name.split()),  # a line break would end the field
             "NameAutoGenerated": "0",
-            "Color": " ".join(f"{channel / 255:.6g}" for channel in color),
-            "ColorAutoGenerated": "0",
-            "LabelValue": str(value),
-            "Layer": "0",
+            "LabelValue": str(segment.value),
+            "Layer": str(segment.layer),
             "Extent": extent,
-            "Tags": f"TerminologyEntry:{terminology}|" if terminology else "|",
+            "Tags": _tags(segment),
         }
-        for field, text in fields.items():
-            image.SetMetaData(f"Segment{index}_{field}", text)
-    with atomic_path(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=3)
-        except RuntimeError as error:
-            raise SSLSegError(
-                "The segmentation cannot be written", file=path, remedy="Check that the disk has free space."
-            ) from error
+        if segment.color is not None:
+            fields["Color"] = " ".join(f"{channel / 255:.6g}" for channel in segment.color)
+            fields["ColorAutoGenerated"] = "0"
+        lines += [f"Segment{index}_{field}:={text}" for field, text in fields.items()]
+    return "\n".join(lines) + "\n\n"
+
+
+def _vector(values: Iterable[float]) -> str:
+    return f"({','.join(repr(float(value)) for value in values)})"
+
+
+def _tags(segment: Segment) -> str:
+    tags = [] if segment.status is None else [f"Segmentation.Status:{segment.status}"]
+    tags += [] if segment.terminology is None else [f"TerminologyEntry:{segment.terminology}"]
+    return "".join(f"{tag}|" for tag in tags) or "|"
 
 
 def _segment(index: int, entry: Mapping[str, Any], layered: bool) -> Segment:

@@ -1,0 +1,1 @@
+"""Segmentations leave the cohort: for Slicer, as label maps, as DICOM."""
