@@ -28,7 +28,7 @@ ALLOWED = {
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
     "export": {"contract", "data", "bundle"},
-    "jobs": {"contract", "data", "train", "predict", "export"},
+    "jobs": {"contract", "data", "train", "predict", "evaluate", "export"},
     "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",

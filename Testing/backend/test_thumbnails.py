@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.labels import LabelTable, parse_labels
-from sslseg.data.thumbnails import SIDE, main, make_thumbnail, write_thumbnail
-from sslseg.data.volumes import write_label_map, write_volume
+from sslseg.contract.labels import parse_labels
+from sslseg.data.thumbnails import SIDE, make_thumbnail, write_thumbnail
 
 ORGANS = parse_labels("liver=3,spleen=7")
 BRIGHT = 200
@@ -86,32 +84,3 @@ def test_a_picture_that_cannot_be_written_is_said_in_a_sentence(a_head: sitk.Ima
     (tmp_path / "file").touch()
     with pytest.raises(SSLSegError, match="cannot be written"):
         write_thumbnail(make_thumbnail(a_head, None, ORGANS), tmp_path / "file" / "one.png")
-
-
-@pytest.fixture
-def a_cohort(tmp_path: Path, a_head: sitk.Image, an_annotation: sitk.Image) -> Cohort:
-    """One case with an annotation, one with a prediction, one whose image is gone."""
-    cohort = Cohort.create(tmp_path / "cohort", name="c", modality="MR", labels=LabelTable(ORGANS))
-    with Cohort.edit(cohort.folder) as edited:
-        for name in ("drawn", "predicted", "gone"):
-            edited.cases.append(Case(name, f"images/{name}.nrrd"))
-            write_volume(a_head, edited.folder / "images" / f"{name}.nrrd")
-        edited.cases[0].label, edited.cases[0].annotated = "labels/drawn.nii.gz", ["liver"]
-        write_label_map(an_annotation, edited.folder / "labels" / "drawn.nii.gz")
-        write_label_map(an_annotation, edited.prediction_path("first", "predicted"))
-    (cohort.folder / "images" / "gone.nrrd").unlink()
-    return cohort
-
-
-def test_pictures_of_named_cases_are_made_in_a_process_of_their_own(
-    a_cohort: Cohort, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(a_cohort.folder), "first", "drawn", "predicted", "gone", "unknown"]) == 2
-    assert "gone: " in capsys.readouterr().out
-    for name in ("drawn", "predicted"):
-        picture = sitk.GetArrayFromImage(sitk.ReadImage(str(a_cohort.thumbnail_path(name))))
-        assert (picture[:, :, :3] == ORGANS.find("liver").color).all(axis=2).any()
-    assert not a_cohort.thumbnail_path("gone").exists()
-    assert main([str(a_cohort.folder), "-", "predicted"]) == 0
-    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(a_cohort.thumbnail_path("predicted"))))
-    assert not (picture[:, :, :3] == ORGANS.find("liver").color).all(axis=2).any()

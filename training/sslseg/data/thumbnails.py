@@ -1,14 +1,7 @@
-"""Small pictures of cases: an axial slice with its organs, for lists of cases.
-
-`python -m sslseg.data.thumbnails COHORT MODEL CASE...` makes those of the named cases anew, in a process of its own;
-MODEL is the one whose predictions are drawn where there is no annotation, or `-`. Needs numpy, SimpleITK and, for
-DICOM, pydicom: what Slicer's own Python has.
-"""
+"""Small pictures of cases: an axial slice with its organs, for lists of cases."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path
 from sslseg.contract.labels import IGNORE, LabelTable
 from sslseg.data.body import AIR_HU, mr_background, sample
-from sslseg.data.volumes import read_label_map, read_volume
 
 SIDE = 64
 """Pixels along each side of a picture."""
@@ -79,22 +70,6 @@ def write_thumbnail(picture: Array, path: Path) -> None:
             raise SSLSegError(
                 "The picture cannot be written", file=path, remedy="Check that the disk has free space."
             ) from error
-
-
-def make_case_thumbnail(cohort: Cohort, case: Case, model: str | None) -> None:
-    """Make the picture of a case with its annotation or, where there is none, with the prediction of `model`.
-
-    Raises:
-        SSLSegError: a file is missing or damaged, or the picture cannot be written.
-    """
-    image = read_volume(cohort.image_path(case), series_uid=case.series)
-    label_map = None
-    path = cohort.label_path(case) if case.is_annotated else None
-    if path is None and model is not None and cohort.prediction_path(model, case.id).exists():
-        path = cohort.prediction_path(model, case.id)
-    if path is not None:
-        label_map = read_label_map(path, allowed=cohort.labels.values, reference=image)
-    write_thumbnail(make_thumbnail(image, label_map, cohort.labels), cohort.thumbnail_path(case.id))
 
 
 def _axial(voxels: Array, image: sitk.Image) -> Array:
@@ -173,24 +148,3 @@ def _draw(colour: Array, organs: npt.NDArray[np.int_], labels: LabelTable) -> No
         paint = np.array(label.color, dtype=np.float32)
         colour[mask] = (1 - FILLED) * colour[mask] + FILLED * paint
         colour[mask & ~core] = paint
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Make pictures; a case that cannot be read is passed over, and the exit code is then 2."""
-    cohort = Cohort.read(Path(arguments[0]), check_files=False)
-    model = None if arguments[1] == "-" else arguments[1]
-    wanted = set(arguments[2:])
-    failed = False
-    for case in cohort.cases:
-        if case.id not in wanted:
-            continue
-        try:
-            make_case_thumbnail(cohort, case, model)
-        except SSLSegError as error:
-            failed = True
-            print(f"{case.id}: {error}")
-    return 2 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -122,7 +122,20 @@ def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], 
         return not export_cohort(cohort, settings, events, cancel, own=frozenset(own)).cancelled
     from sslseg.predict.cohort_prediction import predict_cohort
 
-    return not predict_cohort(cohort, settings, events, cancel).cancelled
+    summary = predict_cohort(cohort, settings, events, cancel)
+    _measure(cohort, settings.model, summary.done, events)
+    return not summary.cancelled
+
+
+def _measure(cohort: Cohort, model: str, names: list[str], events: EventSink) -> None:
+    """Keep the Dice of predicted cases; that it cannot be told takes nothing from the predictions."""
+    from sslseg.evaluate.case_facts import measure_dice
+
+    try:
+        measure_dice(cohort, model, [cohort.case(name) for name in names])
+    except SSLSegError as error:
+        logging.getLogger("sslseg").warning("%s", error)
+        events.write("warning", message=f"The Dice of the cases is not known. {error}")
 
 
 def _kind(error: BaseException) -> str:
