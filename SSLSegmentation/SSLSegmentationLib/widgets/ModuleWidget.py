@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from SSLSegmentationLib.logic.SampleCohort import SampleCohort
 from SSLSegmentationLib.logic.SetupLogic import SetupLogic
 from SSLSegmentationLib.logic.WorkProgress import Section, WorkProgress
 
-POLL_MILLISECONDS = 500
+POLL_SECONDS = 0.5
+"""Between two looks at what happens elsewhere; the open case is asked how often it wants its turn."""
 
 
 class ModuleWidget:
@@ -36,6 +38,7 @@ class ModuleWidget:
         confirm: asks a person; True if they agree.
         showError: tells a person what went wrong.
         chooseFolder: lets a person choose a folder; empty if they do not.
+        clock: seconds that only ever grow.
 
     Attributes:
         widget: the panel.
@@ -53,12 +56,16 @@ class ModuleWidget:
         confirm: Callable[[str], bool] | None = None,
         showError: Callable[[str], Any] | None = None,
         chooseFolder: Callable[[str], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parameterNode = parameterNode
         self._chooseFolder = chooseFolder or self._askForFolder
+        self._clock = clock
+        confirm = confirm or slicer.util.confirmOkCancelDisplay
+        showError = showError or slicer.util.errorDisplay
         self.setupLogic = setupLogic or SetupLogic()
         self.cohortLogic = cohortLogic or CohortLogic()
-        self.caseLogic = caseLogic or CaseLogic(self.cohortLogic)
+        self.caseLogic = caseLogic or CaseLogic(self.cohortLogic, confirm=confirm)
         self.jobLogic = jobLogic or JobLogic(self.setupLogic, self.cohortLogic)
         self.sampleCohort = SampleCohort(self.setupLogic, self.cohortLogic)
 
@@ -79,6 +86,7 @@ class ModuleWidget:
             (self.cohortLogic.changed, self._onCohortChanged),
             (self.caseLogic.opened, self._followCase),
             (self.caseLogic.closed, self._followWork),
+            (self.caseLogic.stateChanged, self._adaptTimer),
             (self.sampleCohort.changed, self._showSample),
         )
         for signal, receiver in self._connections:
@@ -94,8 +102,9 @@ class ModuleWidget:
             self.sampleCohort.poll,
         )
         self._failedSteps: set[Callable[[], Any]] = set()
+        self._nextRound = 0.0
         self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.setInterval(self.caseLogic.pollMilliseconds)
         self._timer.connect("timeout()", self.poll)
         self._timer.start()
         self.setupLogic.check()
@@ -143,29 +152,41 @@ class ModuleWidget:
         slicer.app.disconnect("aboutToQuit()", self.onApplicationQuit)
         for tag in self._sceneTags:
             slicer.mrmlScene.RemoveObserver(tag)
+        self.caseLogic.shutdown()
         for signal, receiver in self._connections:
             signal.disconnect(receiver)
         for panel in self.panels.values():
             panel.cleanup()
-        self.caseLogic.closeCase()
         self.sampleCohort.close()
         self.jobLogic.close()
         self.setupLogic.close()
 
     def onApplicationQuit(self) -> None:
         """Slicer is about to end: nothing that was drawn may be lost."""
-        self.caseLogic.save()
+        self.caseLogic.shutdown()
 
     def poll(self) -> None:
-        """Look what has happened elsewhere. Called twice a second; each part takes milliseconds."""
-        for step in self._steps:
-            try:
-                step()
-            except Exception:
-                # One part that fails must not keep the others from working, nor fill the log twice a second.
-                if step not in self._failedSteps:
-                    self._failedSteps.add(step)
-                    logging.exception("SSLSegmentation: %s failed", step.__qualname__)
+        """Go on with the open case, and look now and then what has happened elsewhere; each takes milliseconds."""
+        self._run(self.caseLogic.poll)
+        if self._clock() >= self._nextRound:
+            self._nextRound = self._clock() + POLL_SECONDS
+            for step in self._steps:
+                self._run(step)
+        self._adaptTimer()
+
+    def _run(self, step: Callable[[], Any]) -> None:
+        try:
+            step()
+        except Exception:
+            # One part that fails must not keep the others from working, nor fill the log twice a second.
+            if step not in self._failedSteps:
+                self._failedSteps.add(step)
+                logging.exception("SSLSegmentation: %s failed", step.__qualname__)
+
+    def _adaptTimer(self) -> None:
+        """One timer for everything, as fast as the open case wants it."""
+        if self._timer.interval != self.caseLogic.pollMilliseconds:
+            self._timer.setInterval(self.caseLogic.pollMilliseconds)
 
     def openSampleCohort(self) -> None:
         """Make the cohort of phantoms if it is not there yet, and open it."""
@@ -198,6 +219,7 @@ class ModuleWidget:
             self._isLost = False
             self._showNotice("")
             recordCohort(self._parameters(), self.cohortLogic)
+            self.caseLogic.onSceneImported()
         finally:
             self._isRestoring = False
             self._folder = self.cohortLogic.folder
@@ -239,14 +261,10 @@ class ModuleWidget:
         self._sceneTags = [
             scene.AddObserver(event, receiver)
             for event, receiver in (
-                (scene.StartCloseEvent, self._onSceneStartClose),
                 (scene.EndCloseEvent, self._onSceneEndClose),
                 (scene.EndImportEvent, self._onSceneImported),
             )
         ]
-
-    def _onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.caseLogic.closeCase()
 
     def _onSceneEndClose(self, caller: Any, event: Any) -> None:
         # The cohort is on disk and stays open; the new scene has to know it.
