@@ -1,0 +1,46 @@
+"""Sections open as the work moves on, and nothing a person opened or closed is touched."""
+
+from __future__ import annotations
+
+import unittest
+from dataclasses import replace
+
+from SSLSegmentationLib.logic.WorkProgress import Section, WorkProgress
+
+NOTHING = WorkProgress()
+READY = WorkProgress(checked=True, ready=True)
+
+
+class WorkProgressTest(unittest.TestCase):
+    def test_setup_opens_when_something_is_missing(self) -> None:
+        self.assertEqual(replace(NOTHING, checked=True).sectionsSince(NOTHING), {Section.SETUP: True})
+
+    def test_setup_closes_and_the_cohort_opens_once_the_backend_is_ready(self) -> None:
+        self.assertEqual(READY.sectionsSince(NOTHING), {Section.SETUP: False, Section.COHORT: True})
+
+    def test_annotate_opens_with_a_case(self) -> None:
+        self.assertEqual(replace(READY, case="case_0001").sectionsSince(READY), {Section.ANNOTATE: True})
+
+    def test_the_next_case_touches_nothing(self) -> None:
+        first, second = replace(READY, case="case_0001"), replace(READY, case="case_0002")
+        self.assertEqual(second.sectionsSince(first), {})
+
+    def test_train_opens_with_the_first_annotation(self) -> None:
+        self.assertEqual(replace(READY, annotated=True).sectionsSince(READY), {Section.TRAIN: True})
+
+    def test_review_opens_with_the_first_prediction(self) -> None:
+        before = replace(READY, annotated=True)
+        self.assertEqual(replace(before, predicted=True).sectionsSince(before), {Section.REVIEW: True})
+
+    def test_export_opens_when_all_is_completed(self) -> None:
+        before = replace(READY, annotated=True, predicted=True)
+        self.assertEqual(replace(before, completed=True).sectionsSince(before), {Section.EXPORT: True})
+
+    def test_of_an_old_cohort_only_the_furthest_section_opens(self) -> None:
+        opened = replace(READY, annotated=True, predicted=True)
+        self.assertEqual(opened.sectionsSince(READY), {Section.REVIEW: True})
+
+    def test_without_news_nothing_is_touched(self) -> None:
+        self.assertEqual(READY.sectionsSince(READY), {})
+        self.assertEqual(NOTHING.sectionsSince(NOTHING), {})
+        self.assertEqual(READY.sectionsSince(replace(READY, annotated=True, case="x")), {})
