@@ -1,30 +1,34 @@
-"""How the open case is drawn while it is reviewed: its prediction, its uncertainty, its surfaces."""
+"""How the open case is drawn while it is reviewed: its prediction, how unsure the model is, where it is least sure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import slicer
 
 from SSLSegmentationLib.logic.Signal import Signal
+from SSLSegmentationLib.logic.SliceViews import jumpTo
 from SSLSegmentationLib.logic.SurfaceBuilder import SURFACE
-
-UNCERTAINTY_COLORS = "vtkMRMLColorTableNodeWarm1"
-LEAST_UNCERTAINTY = 15
-"""Percent of the largest possible entropy; below, the scan is seen undisturbed."""
+from SSLSegmentationLib.logic.WorstPlace import worstPlace
 
 
 class OpenCase(Protocol):
     """What is needed of CaseLogic."""
 
     opened: Signal
-    aboutToClose: Signal
+    uncertaintyLoaded: Signal
 
+    @property
+    def caseId(self) -> str | None: ...
     @property
     def segmentationNode(self) -> Any: ...
     @property
     def uncertaintyNode(self) -> Any: ...
+    def loadUncertainty(self) -> bool: ...
+    def segmentId(self, organ: str) -> str | None: ...
+    def jumpToOrgan(self, organ: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -49,33 +53,31 @@ class DisplaySettings:
 
 
 class ReviewDisplay:
-    """Draws the open case as the settings say while `isActive`; gives the slice views back as they were.
+    """Draws the open case as the settings say, while `isActive`.
 
     ```
     display = ReviewDisplay(caseLogic)
     display.start()
     display.change(uncertainty=True)
+    display.showWorstPlace("liver")
     display.stop()
     ```
+    The uncertainty map is read when somebody first wants it, in the time that is left.
     """
 
     def __init__(self, caseLogic: OpenCase, settings: DisplaySettings | None = None) -> None:
         self.settings = settings or DisplaySettings()
         self.isActive = False
         self._case = caseLogic
-        self._before: dict[str, tuple[str | None, float]] = {}
+        self._onceLoaded: Callable[[], Any] | None = None
         caseLogic.opened.connect(self._onOpened)
-        caseLogic.aboutToClose.connect(self._onAboutToClose)
-
-    @property
-    def hasUncertainty(self) -> bool:
-        return self._case.uncertaintyNode is not None
+        caseLogic.uncertaintyLoaded.connect(self._onUncertaintyLoaded)
 
     def close(self) -> None:
         """Watch the open case no more."""
         self.stop()
         self._case.opened.disconnect(self._onOpened)
-        self._case.aboutToClose.disconnect(self._onAboutToClose)
+        self._case.uncertaintyLoaded.disconnect(self._onUncertaintyLoaded)
 
     def start(self) -> None:
         """Draw the open case, and those that are opened from now on."""
@@ -83,8 +85,8 @@ class ReviewDisplay:
         self.apply()
 
     def stop(self) -> None:
-        """Take the uncertainty map off the slice views; the segmentation stays as it is drawn."""
-        self._restore()
+        """Take the uncertainty map off the slice views; the organs stay as they are drawn."""
+        self._overlay(shown=False)
         self.isActive = False
 
     def change(self, **settings: Any) -> None:
@@ -94,60 +96,58 @@ class ReviewDisplay:
 
     def apply(self) -> None:
         """Draw the open case as the settings say."""
-        if not self.isActive:
-            return
-        self._drawSegmentation()
-        if self.settings.uncertainty and self._case.uncertaintyNode is not None:
-            self._drawUncertainty(self._case.uncertaintyNode)
-        else:
-            self._restore()
-
-    def _drawSegmentation(self) -> None:
-        node = self._case.segmentationNode
-        display = None if node is None else node.GetDisplayNode()
-        if display is None:
+        if not self.isActive or self._case.caseId is None:
             return
         settings = self.settings
-        display.SetVisibility2DOutline(settings.outline)
-        display.SetVisibility2DFill(settings.fill)
-        display.SetOpacity2DFill(settings.opacity)
-        display.SetVisibility3D(settings.surfaces)
-        if settings.surfaces:
-            display.SetPreferredDisplayRepresentationName3D(SURFACE)
+        node = self._case.segmentationNode
+        display = None if node is None else node.GetDisplayNode()
+        if display is not None:
+            display.SetVisibility2DOutline(settings.outline)
+            display.SetVisibility2DFill(settings.fill)
+            display.SetOpacity2DFill(settings.opacity)
+            display.SetVisibility3D(settings.surfaces)
+            if settings.surfaces:
+                display.SetPreferredDisplayRepresentationName3D(SURFACE)
+        if settings.uncertainty and self._case.uncertaintyNode is None:
+            self._case.loadUncertainty()
+        else:
+            self._overlay(shown=settings.uncertainty)
 
-    def _drawUncertainty(self, node: Any) -> None:
-        if node.GetDisplayNode() is None:
-            node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetAndObserveColorNodeID(UNCERTAINTY_COLORS)
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(0, 100)
-        display.SetThreshold(LEAST_UNCERTAINTY, 100)
-        display.ApplyThresholdOn()
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            known = self._before.setdefault(
-                composite.GetID(), (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
-            )
-            if known[0] == node.GetID():  # a saved scene: it was ours before
-                self._before[composite.GetID()] = (None, 0.0)
-            composite.SetForegroundVolumeID(node.GetID())
-            composite.SetForegroundOpacity(self.settings.uncertaintyOpacity)
+    def showWorstPlace(self, organ: str) -> bool:
+        """Show where in an organ the model is least sure, once its map is read; the organ's middle if it left none.
 
-    def _restore(self) -> None:
-        """Put the foreground volumes back that the user had; one that was changed meanwhile stays."""
+        False if the organ is not drawn.
+        """
+        if self._case.uncertaintyNode is None and self._case.loadUncertainty():
+            self._onceLoaded = lambda: self.showWorstPlace(organ)
+            return True
+        segmentId = self._case.segmentId(organ)
+        place = None
+        if segmentId is not None and self._case.uncertaintyNode is not None:
+            place = worstPlace(self._case.segmentationNode, segmentId, self._case.uncertaintyNode)
+        if place is None:
+            return self._case.jumpToOrgan(organ)
+        jumpTo(place)
+        return True
+
+    def _overlay(self, *, shown: bool) -> None:
+        """Lay the uncertainty map over the scan; taking it away touches no other volume."""
         node = self._case.uncertaintyNode
-        ours = None if node is None else node.GetID()
-        for compositeId, (volumeId, opacity) in self._before.items():
-            composite = slicer.mrmlScene.GetNodeByID(compositeId)
-            if composite is None or composite.GetForegroundVolumeID() not in (ours, None):
-                continue
-            there = volumeId is not None and slicer.mrmlScene.GetNodeByID(volumeId) is not None
-            composite.SetForegroundVolumeID(volumeId if there else None)
-            composite.SetForegroundOpacity(opacity)
-        self._before = {}
+        if node is None:
+            return
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if shown:
+                composite.SetForegroundVolumeID(node.GetID())
+                composite.SetForegroundOpacity(self.settings.uncertaintyOpacity)
+            elif composite.GetForegroundVolumeID() == node.GetID():
+                composite.SetForegroundVolumeID(None)
 
     def _onOpened(self, _caseId: str) -> None:
+        self._onceLoaded = None
         self.apply()
 
-    def _onAboutToClose(self, _caseId: str) -> None:
-        self._restore()
+    def _onUncertaintyLoaded(self) -> None:
+        self.apply()
+        then, self._onceLoaded = self._onceLoaded, None
+        if then is not None:
+            then()

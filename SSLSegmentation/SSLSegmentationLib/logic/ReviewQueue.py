@@ -140,6 +140,16 @@ def decisionOf(case: Case, model: str) -> Decision:
     return Decision.OPEN
 
 
+def provenanceWith(case: Case, decision: Decision, model: str) -> dict[str, str]:
+    """The provenance of a case after a decision; one that was taken back leaves no trace."""
+    kept = {key: text for key, text in case.provenance.items() if key not in (REVIEW_KEY, MODEL_KEY)}
+    if not decision.isMade:
+        return kept
+    if decisionOf(case, model) is decision and MODEL_KEY in case.provenance:
+        model = case.provenance[MODEL_KEY]  # decided before, about the prediction of that model
+    return {**kept, REVIEW_KEY: decision.value, MODEL_KEY: model}
+
+
 def progressInWords(queue: ReviewQueue) -> str:
     """'7 of 52 reviewed; 3 accepted as they were, 3 corrected, 1 rejected'."""
     counts = dict.fromkeys(Decision, 0)

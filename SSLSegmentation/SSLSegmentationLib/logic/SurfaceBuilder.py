@@ -165,3 +165,10 @@ class _ContourSource:
         matrix = np.diag([float(self._factor)] * 3 + [1.0])
         matrix[:3, 3] = np.array(self._voxels.first) - self._factor + (self._factor - 1) / 2
         return matrix
+
+
+def dropSurface(segmentationNode: Any, segmentId: str) -> None:
+    """Take the surface of a segment away, if it has one."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if segment is not None and segment.GetRepresentation(SURFACE) is not None:
+        segment.RemoveRepresentation(SURFACE)

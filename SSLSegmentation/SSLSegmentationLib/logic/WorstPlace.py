@@ -47,13 +47,6 @@ def worstPlace(
     return float(nearest[0]), float(nearest[1]), float(nearest[2])
 
 
-def jumpTo(place: tuple[float, float, float]) -> None:
-    """Show a place in the middle of all slice views."""
-    slicer.vtkMRMLSliceNode.JumpAllSlices(
-        slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.CenteredJumpSlice, -1
-    )
-
-
 def _sample(volumeNode: Any, world: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Values (N,) of a volume at places (N, 3), by nearest neighbour; 0 outside."""
     matrix = vtk.vtkMatrix4x4()

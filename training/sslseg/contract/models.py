@@ -20,14 +20,20 @@ class ModelOrigin:
     Attributes:
         method: name of the training method.
         settings: every setting of the run.
+        organs: names of the organs it segments.
         cases: digests of the annotated cases that it was trained on or measured on.
         finished: when, in seconds since the epoch; 0 where the model does not say.
+        device: what it was trained on, such as "cpu (2 threads)".
+        seconds_per_step: of its training; 0 where the model does not say.
     """
 
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
+    organs: tuple[str, ...] = ()
     cases: frozenset[str] = frozenset()
     finished: float = 0.0
+    device: str = ""
+    seconds_per_step: float = 0.0
 
 
 def case_digest(case_id: str) -> str:
@@ -38,17 +44,17 @@ def case_digest(case_id: str) -> str:
 def read_origin(cohort: Cohort, model: str) -> ModelOrigin | None:
     """How a model of the cohort came about; None where that cannot be read."""
     path = cohort.model_folder(model) / "sslseg.json"
-    fields = {field.name for field in dataclasses.fields(_Record)}
     try:
         content = read_json(path)
-        record = content.get("record") if isinstance(content, dict) else None
-        if isinstance(record, dict):
-            record = {name: value for name, value in record.items() if name in fields}
-        told = from_json(_Record, record, file=path)
+        told = from_json(_Record, _known(content, "record", _Record), file=path)
+        plan = from_json(_Plan, _known(content, "plan", _Plan), file=path)
     except SSLSegError:
         return None
+    organs = tuple(str(label.get("name")) for label in plan.labels)
     cases = frozenset(str(entry.get("case")) for entry in told.annotations)
-    return ModelOrigin(told.method, told.settings, cases, told.finished)
+    return ModelOrigin(
+        told.method, told.settings, organs, cases, told.finished, told.device, told.seconds_per_step
+    )
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,21 @@ class _Record:
     settings: dict[str, Any] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     finished: float = 0.0
+    device: str = ""
+    seconds_per_step: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The part of a model's plan that is of use without the model."""
+
+    labels: list[dict[str, Any]]
+
+
+def _known(content: Any, name: str, kind: type) -> Any:
+    """The fields that `kind` has of the part `name`; anything that is no object is left to `from_json`."""
+    part = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(part, dict):
+        return part
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return {key: value for key, value in part.items() if key in fields}

@@ -1,0 +1,123 @@
+"""The table of the organs of the open case, with what is known of each and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from sslseg.contract.cohort import ReviewState
+from SSLSegmentationLib.logic.ReviewLogic import OrganCard
+from SSLSegmentationLib.widgets.QueueTable import ROW_HEIGHT, verdictInWords
+from SSLSegmentationLib.widgets.Swatch import swatch, verdictSwatch
+
+ORGAN, VERDICT, VOLUME, DICE, DECISION = range(5)
+COLUMN_WIDTHS = {ORGAN: 110, VERDICT: 90, VOLUME: 48, DICE: 38}
+
+
+def statusInWords(status: ReviewState) -> str:
+    """What was decided about an organ, in the user's language."""
+    return {
+        ReviewState.NOT_STARTED: "",
+        ReviewState.IN_PROGRESS: _("in work"),
+        ReviewState.COMPLETED: _("accepted"),
+        ReviewState.FLAGGED: _("rejected"),
+    }[status]
+
+
+def organInWords(card: OrganCard) -> str:
+    """What is known about an organ: why its verdict is as it is, and how sure the model was."""
+    quality = card.quality
+    if quality is None:
+        return _("{organ}: there is no quality card for it.").format(organ=card.label.name)
+    reasons = "; ".join(quality.reasons) or _("nothing stands out")
+    sentence = f"{card.label.name}: {reasons}."
+    if quality.disagreement > 0:
+        text = _("The parts of the model disagree on {share} % of its border.")
+        sentence += " " + text.format(share=f"{100 * quality.disagreement:.0f}")
+    return sentence
+
+
+class OrganTable:
+    """Shows the organs of the open case; one of them is selected.
+
+    Args:
+        table: the QTableWidget of the panel.
+        onSelected: is called when another organ is selected.
+    """
+
+    def __init__(self, table: Any, onSelected: Callable[[], Any]) -> None:
+        self._table = table
+        self._onSelected = onSelected
+        self._shown: list[OrganCard] = []
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        for column, width in COLUMN_WIDTHS.items():
+            table.setColumnWidth(column, width)
+        table.connect("itemSelectionChanged()", self._onSelectionChanged)
+
+    @property
+    def selected(self) -> OrganCard | None:
+        row = self._table.currentRow()
+        return self._shown[row] if 0 <= row < len(self._shown) else None
+
+    def show(self, cards: list[OrganCard]) -> None:
+        """Show the organs; the same one stays selected, or the first that is still to be decided."""
+        before = self._names(self._shown)
+        names = self._names(cards)
+        if names != before:
+            self._table.clearContents()
+            self._table.setRowCount(len(cards))
+            self._shown = []
+        for row, card in enumerate(cards):
+            if not self._shown or self._shown[row] != card:
+                self._write(row, card)
+        self._shown = list(cards)
+        if names != before and cards:
+            self.select(self.nextUndecided(-1) or 0)
+
+    def select(self, row: int) -> None:
+        """Select an organ by its row; nothing happens if there is none."""
+        if 0 <= row < len(self._shown):
+            self._table.setCurrentCell(row, ORGAN)
+
+    def nextUndecided(self, row: int | None = None) -> int | None:
+        """The first row after `row`, or after the selected one, that is to be decided; from the top after the last."""
+        start = (self._table.currentRow() if row is None else row) + 1
+        count = len(self._shown)
+        for candidate in [*range(start, count), *range(min(start, count))]:
+            if self._shown[candidate].status in (ReviewState.NOT_STARTED, ReviewState.IN_PROGRESS):
+                return candidate
+        return None
+
+    def _write(self, row: int, card: OrganCard) -> None:
+        quality = card.quality
+        dice = None if quality is None else quality.expected_dice
+        texts = (
+            card.label.name,
+            "" if quality is None else verdictInWords(quality.verdict),
+            "" if quality is None else _volume(quality.volume_ml),
+            "" if dice is None else f"{dice:.2f}",
+            statusInWords(card.status),
+        )
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(organInWords(card) if column in (ORGAN, VERDICT) else text)
+            self._table.setItem(row, column, item)
+        for column in (VOLUME, DICE):
+            self._table.item(row, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        self._table.item(row, ORGAN).setIcon(swatch(tuple(card.label.color)))
+        if quality is not None:
+            self._table.item(row, VERDICT).setIcon(verdictSwatch(quality.verdict))
+
+    @staticmethod
+    def _names(cards: list[OrganCard]) -> list[str]:
+        return [card.label.name for card in cards]
+
+    def _onSelectionChanged(self) -> None:
+        self._onSelected()
+
+
+def _volume(millilitres: float) -> str:
+    return f"{millilitres:.0f}" if millilitres >= 10 else f"{millilitres:.1f}"
