@@ -39,6 +39,7 @@ def install() -> None:
     from .slicerapp.modules import Modules
 
     useEgl()
+    _silence()
     sys.modules["qt"] = QtModule()
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     for name, kind in CTK.items():
@@ -70,6 +71,17 @@ def install() -> None:
         setattr(slicer, name, part)
         sys.modules[f"slicer.{name}"] = part
     sys.modules["SampleData"] = sampledata
+
+
+def _silence() -> None:
+    """Keep one remark of the off-screen platform, said for every window, off the terminal."""
+    from PySide6 import QtCore
+
+    def show(_kind: QtCore.QtMsgType, _context: QtCore.QMessageLogContext, text: str) -> None:
+        if "propagateSizeHints" not in text:
+            print(text, file=sys.stderr)
+
+    QtCore.qInstallMessageHandler(show)
 
 
 def slotErrors() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from PySide6 import QtWidgets
 
-from . import boxes, inputs, segmentation, selectors, views
+from . import boxes, inputs, plots, segmentation, selectors, views
 
 CTK: dict[str, type[QtWidgets.QWidget]] = {
     kind.__name__: kind
@@ -18,7 +18,7 @@ CTK: dict[str, type[QtWidgets.QWidget]] = {
 }
 QMRML: dict[str, type[QtWidgets.QWidget]] = {
     kind.__name__: kind
-    for module in (selectors, segmentation, views)
+    for module in (selectors, segmentation, plots, views)
     for kind in vars(module).values()
     if isinstance(kind, type) and kind.__name__.startswith(("qMRML", "qSlicer"))
 }

@@ -28,6 +28,8 @@ class _SegmentTable(QtWidgets.QTableWidget):
             ("ResizeToContents", "ResizeToContents", "Stretch", "ResizeToContents")
         ):
             header.setSectionResizeMode(column, getattr(QtWidgets.QHeaderView.ResizeMode, mode))
+        self.setSizeAdjustPolicy(QtWidgets.QAbstractScrollArea.SizeAdjustPolicy.AdjustToContents)
+        self.setMinimumHeight(90)
         self.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
 

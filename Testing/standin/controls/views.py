@@ -1,4 +1,4 @@
-"""Doubles of the qMRML views: they hold their node; nothing is drawn but a plot's curves."""
+"""Doubles of the qMRML slice, 3D and table views: they hold their nodes; nothing is drawn."""
 
 from __future__ import annotations
 
@@ -7,32 +7,6 @@ from typing import Any
 from PySide6 import QtWidgets
 
 from .selectors import qMRMLWidget
-
-
-class qMRMLPlotView(qMRMLWidget):
-    """Shows the chart of a plot view node."""
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._node: Any = None
-        self.setMinimumHeight(120)
-
-    def mrmlPlotViewNode(self) -> Any:
-        return self._node
-
-    def setMRMLPlotViewNode(self, node: Any) -> None:
-        self._node = node
-        self.update()
-
-    def fitToContent(self) -> None:
-        self.update()
-
-
-class qMRMLPlotWidget(qMRMLPlotView):
-    """A plot view with its bar of controls."""
-
-    def plotView(self) -> qMRMLPlotView:
-        return self
 
 
 class qMRMLTableView(qMRMLWidget):

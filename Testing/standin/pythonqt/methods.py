@@ -54,6 +54,10 @@ def call(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) ->
     tried again along the signatures of the function.
     """
     given = [toQt(argument) for argument in arguments]
+    if isinstance(
+        function, (types.FunctionType, types.MethodType)
+    ):  # of a double, which takes what it is given
+        return function(*given)
     try:
         return function(*given)
     except (TypeError, AttributeError) as refused:
@@ -72,13 +76,17 @@ def call(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) ->
 
 
 def _signatures(function: Callable[..., Any]) -> list[Any]:
-    try:
-        found = get_signature(function)
-    except (TypeError, ValueError, AttributeError):
-        return []
-    if found is None:
-        return []
-    return list(found) if isinstance(found, (list, tuple)) else [found]
+    """All signatures of a PySide6 function; PySide6 knows those of an inherited method in the class that has it only."""
+    name = getattr(function, "__name__", "")
+    kinds = type(getattr(function, "__self__", None)).__mro__
+    for candidate in (function, *(vars(kind)[name] for kind in kinds if name in vars(kind))):
+        try:
+            found = get_signature(candidate)
+        except (TypeError, ValueError, AttributeError):
+            continue
+        if found is not None:
+            return list(found) if isinstance(found, (list, tuple)) else [found]
+    return []
 
 
 def _fit(signature: Any, given: list[Any]) -> list[Any] | None:

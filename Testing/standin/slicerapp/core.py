@@ -42,6 +42,7 @@ class Core:
     logics: dict[str, Any] = field(default_factory=dict)
     temporaryPath: Path = Path()
     subjectHierarchy: SubjectHierarchy | None = None
+    layoutLogic: Any = None
 
 
 def boot() -> Core:
@@ -105,6 +106,10 @@ def _views(core: Core) -> None:
     node.SetMappedInLayout(1)
     node.SetName("View1")
     logic.SetName("1")
+    core.layoutLogic = slicer_core.vtkMRMLLayoutLogic()
+    core.layoutLogic.SetMRMLApplicationLogic(core.applicationLogic)
+    core.layoutLogic.SetMRMLScene(core.scene)
+    core.layoutLogic.GetLayoutNode().SetViewArrangement(slicer_core.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
 
 def _terminologies(logic: Any, folder: Path) -> None:

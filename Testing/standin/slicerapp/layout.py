@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..controls.views import qMRMLPlotWidget, qMRMLSliceWidget, qMRMLTableView, qMRMLThreeDWidget
+from ..controls.plots import qMRMLPlotWidget
+from ..controls.views import qMRMLSliceWidget, qMRMLTableView, qMRMLThreeDWidget
 from .core import SLICE_VIEWS, Core
 
 
@@ -19,7 +21,9 @@ class qSlicerLayoutManager(QtCore.QObject):
     def __init__(self, core: Core) -> None:
         super().__init__()
         self._core = core
-        self._layout = 3
+        self._node = core.layoutLogic.GetLayoutNode()
+        self._shown = self._node.GetViewArrangement()
+        self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._onModified())
         self._viewport = QtWidgets.QWidget()
         logics = core.applicationLogic.GetSliceLogics()
         self._slices = {
@@ -55,13 +59,16 @@ class qSlicerLayoutManager(QtCore.QObject):
             getattr(widget, setter)(self._core.scene.GetNthNodeByClass(index, nodeClass))
             widgets.append(widget)
 
-    def setLayout(self, layout: int) -> None:
-        if layout != self._layout:
-            self._layout = layout
-            self.layoutChanged.emit(layout)
+    def _onModified(self) -> None:
+        if self._shown != self._node.GetViewArrangement():
+            self._shown = self._node.GetViewArrangement()
+            self.layoutChanged.emit(self._shown)
 
-    def layoutLogic(self) -> None:
-        """The double arranges nothing."""
+    def setLayout(self, layout: int) -> None:
+        self._node.SetViewArrangement(layout)
+
+    def layoutLogic(self) -> Any:
+        return self._core.layoutLogic
 
     def viewport(self) -> QtWidgets.QWidget:
         return self._viewport
@@ -73,5 +80,11 @@ class qSlicerLayoutManager(QtCore.QObject):
     def resetThreeDViews(self) -> None:
         """The camera of the off-screen 3D view is set when it is rendered."""
 
-    layout = Property(int, lambda self: self._layout, setLayout)
+    layout = Property(int, lambda self: self._node.GetViewArrangement(), setLayout)
     threeDViewCount = Property(int, lambda self: 1)
+    plotViewCount = Property(
+        int, lambda self: self._core.scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")
+    )
+    tableViewCount = Property(
+        int, lambda self: self._core.scene.GetNumberOfNodesByClass("vtkMRMLTableViewNode")
+    )

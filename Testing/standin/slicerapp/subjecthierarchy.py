@@ -18,9 +18,7 @@ class SubjectHierarchy:
         kind = slicer_core.vtkMRMLScene
         self._tags = [
             scene.AddObserver(kind.NodeAddedEvent, self._onAdded),
-            scene.AddObserver(
-                kind.NodeAboutToBeRemovedEvent, self._onRemoved
-            ),
+            scene.AddObserver(kind.NodeAboutToBeRemovedEvent, self._onRemoved),
             scene.AddObserver(kind.EndImportEvent, lambda *_: self._onImported()),
         ]
 
