@@ -43,6 +43,10 @@ class SampleDataLogic:
     def registerCustomSampleDataSource(category: str = "Custom", **keywords: Any) -> None:
         SampleDataLogic.sources.setdefault(category, []).append(SampleDataSource(**keywords))
 
+    @staticmethod
+    def sampleDataSourcesByCategory(category: str | None = None) -> Any:
+        return SampleDataLogic.sources if category is None else SampleDataLogic.sources.get(category, [])
+
     def downloadFromSource(self, source: SampleDataSource) -> Any:
         if source.customDownloader is None:
             raise RuntimeError("The stand-in downloads nothing")
