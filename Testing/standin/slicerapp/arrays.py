@@ -150,3 +150,17 @@ def updateTableFromArray(
         tableNode.AddColumn(values)
     tableNode.EndModify(modifying)
     return tableNode
+
+
+def arrayFromVTKMatrix(vmatrix: Any) -> np.ndarray:
+    """A copy of a vtkMatrix4x4 or vtkMatrix3x3."""
+    size = 4 if vmatrix.IsA("vtkMatrix4x4") else 3
+    return np.array([[vmatrix.GetElement(row, column) for column in range(size)] for row in range(size)])
+
+
+def vtkMatrixFromArray(narray: np.ndarray) -> Any:
+    """A vtkMatrix4x4 or vtkMatrix3x3 of an array of that size."""
+    vmatrix = vtk.vtkMatrix4x4() if narray.shape == (4, 4) else vtk.vtkMatrix3x3()
+    for (row, column), value in np.ndenumerate(narray):
+        vmatrix.SetElement(row, column, float(value))
+    return vmatrix

@@ -10,9 +10,11 @@ from .arrays import (
     arrayFromTableColumn,
     arrayFromVolume,
     arrayFromVolumeModified,
+    arrayFromVTKMatrix,
     updateSegmentBinaryLabelmapFromArray,
     updateTableFromArray,
     updateVolumeFromArray,
+    vtkMatrixFromArray,
 )
 from .dialogs import (
     MessageDialog,
