@@ -104,6 +104,13 @@ def arrayFromSegmentBinaryLabelmap(
         slicer.mrmlScene.RemoveNode(labels)
 
 
+def arrayFromSegmentInternalBinaryLabelmap(segmentationNode: Any, segmentId: str) -> np.ndarray:
+    """The label map that holds the segment as (K, J, I), a view of its voxels; other segments may share it."""
+    image = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
+    columns, rows, slices = image.GetDimensions()
+    return numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(slices, rows, columns)
+
+
 def updateSegmentBinaryLabelmapFromArray(
     narray: np.ndarray, segmentationNode: Any, segmentId: str, referenceVolumeNode: Any = None
 ) -> None:

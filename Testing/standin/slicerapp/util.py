@@ -7,6 +7,7 @@ from .arrays import (
     array,
     arrayFromModelPoints,
     arrayFromSegmentBinaryLabelmap,
+    arrayFromSegmentInternalBinaryLabelmap,
     arrayFromTableColumn,
     arrayFromVolume,
     arrayFromVolumeModified,
