@@ -103,8 +103,13 @@ class qMRMLPlotView(qMRMLWidget):
         painter.drawRect(frame)
 
     def _draw(self, painter: QtGui.QPainter, frame: QtCore.QRectF, curves: list[_Curve]) -> None:
+        chart = self._chart()
         lowX, highX = _range([curve.x for curve in curves])
         lowY, highY = _range([curve.y for curve in curves])
+        if not chart.GetXAxisRangeAuto():
+            lowX, highX = chart.GetXAxisRange()
+        if not chart.GetYAxisRangeAuto():
+            lowY, highY = chart.GetYAxisRange()
 
         def place(x: float, y: float) -> QtCore.QPointF:
             return QtCore.QPointF(
@@ -127,7 +132,7 @@ class qMRMLPlotView(qMRMLWidget):
             painter.setPen(QtGui.QPen(curve.color, 2, curve.dash))
             points = [place(x, y) for x, y in zip(curve.x, curve.y, strict=True)]
             painter.drawPolyline(QtGui.QPolygonF(points))
-            if self._chart().GetLegendVisibility():
+            if chart.GetLegendVisibility():
                 top = frame.top() + 12 + 15 * number
                 painter.drawLine(
                     QtCore.QPointF(frame.right() - 112, top), QtCore.QPointF(frame.right() - 94, top)

@@ -49,12 +49,14 @@ class MethodDescription:
 
     Attributes:
         name: as in `TrainSettings.method`.
+        title: how a form calls it.
         summary: what it does, and when to choose it.
         uses_unlabelled: whether it learns from cases without annotation.
         settings: its settings.
     """
 
     name: str
+    title: str
     summary: str
     uses_unlabelled: bool
     settings: tuple[SettingDescription, ...]

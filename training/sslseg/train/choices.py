@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sslseg.contract.choices import (
     Choices,
     MethodDescription,
@@ -20,13 +22,23 @@ def describe_choices() -> Choices:
     return Choices(
         methods=tuple(
             MethodDescription(
-                name, method.summary, method.uses_unlabelled, tuple(describe_settings(method.Settings))
+                name,
+                _title(method.__name__),
+                method.summary,
+                method.uses_unlabelled,
+                tuple(describe_settings(method.Settings)),
             )
             for name, method in METHODS.items()
         ),
         networks=tuple(NetworkDescription(name, summary) for name, summary in NETWORKS.items()),
         presets=tuple(_preset(name, device) for name in PRESETS for device in ("cpu", "gpu")),
     )
+
+
+def _title(class_name: str) -> str:
+    """MeanTeacher to Mean teacher; CPS stays."""
+    first, *others = re.split(r"(?<=[a-z])(?=[A-Z])", class_name)
+    return " ".join([first, *(word.lower() for word in others)])
 
 
 def _preset(name: str, device: str) -> PresetDescription:
