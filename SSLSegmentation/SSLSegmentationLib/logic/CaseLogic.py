@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from sslseg.contract.cohort import FILE_NAME, Cohort
+from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.labels import Label
 from sslseg.contract.staging import StageRequest
 from SSLSegmentationLib.logic import SceneNodes, SegmentationNode
 from SSLSegmentationLib.logic.CaseNodes import createUncertaintyNode
 from SSLSegmentationLib.logic.CaseOpening import Source, cacheFolder, openingSteps, preloadSteps
 from SSLSegmentationLib.logic.CaseStore import CaseStore
 from SSLSegmentationLib.logic.CaseWatcher import CaseWatcher
-from SSLSegmentationLib.logic.CohortLogic import EDIT_SECONDS, CohortLogic
+from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.OpenCase import OpenCase, caseOfScene
 from SSLSegmentationLib.logic.OpenOrgans import OpenOrgans
 from SSLSegmentationLib.logic.PendingSave import PendingSave
@@ -85,7 +83,6 @@ class CaseLogic(OpenOrgans):
         self._confirm = confirm
         self._rescueFolder = rescueFolder or Path.home() / "SSLSegmentation rescued"
         self._clock = clock
-        self._open: OpenCase | None = None
         self._works: dict[str, SlicedWork] = {}
         self._draftAt: float | None = None
         self._leftovers: list[Any] = []
@@ -95,41 +92,6 @@ class CaseLogic(OpenOrgans):
         self._saves.failed.connect(self._onSaveFailed)
         self._watcher = CaseWatcher(self)
         cohortLogic.changed.connect(self._onCohortChanged)
-
-    @property
-    def caseId(self) -> str | None:
-        """Id of the open case."""
-        return None if self._open is None else self._open.caseId
-
-    @property
-    def volumeNode(self) -> Any | None:
-        """The image of the open case."""
-        return None if self._open is None else self._open.volumeNode
-
-    @property
-    def segmentationNode(self) -> Any | None:
-        """The organs of the open case."""
-        return None if self._open is None else self._open.segmentationNode
-
-    @property
-    def uncertaintyNode(self) -> Any | None:
-        """How unsure the model is, once it was loaded."""
-        return None if self._open is None else self._open.uncertaintyNode
-
-    @property
-    def labels(self) -> list[Label]:
-        """The organs of the open case, in order."""
-        return [] if self._open is None else self._open.labels
-
-    @property
-    def source(self) -> str:
-        """What the drawing began with, in words."""
-        return "" if self._open is None else self._open.content.source
-
-    @property
-    def isModified(self) -> bool:
-        """Whether anything of the open case is not saved."""
-        return self._open is not None and self._open.isModified
 
     @property
     def busy(self) -> bool:
@@ -180,7 +142,7 @@ class CaseLogic(OpenOrgans):
         self._endWork()
         if self._open is None:
             return True
-        if self.isModified and not discard and (reason := self._cannotSave()):
+        if self._open.isModified and not discard and (reason := self._open.store.cannotSave()):
             self._complain(reason)
             return False
         self.aboutToClose.emit(self._open.caseId)
@@ -224,7 +186,7 @@ class CaseLogic(OpenOrgans):
         self._saves.retry()
         if self._open is None or not self.isModified:
             return
-        if reason := self._cannotSave():
+        if reason := self._open.store.cannotSave():
             self._complain(reason)
             return
         self._cancel("draft")
@@ -285,6 +247,7 @@ class CaseLogic(OpenOrgans):
                 self.noticed.emit(
                     _("The organs belong to the cohort: the one that was removed is there again, empty.")
                 )
+        self._open.drawn += 1
         self._touch()
 
     def onDescribed(self) -> None:
@@ -338,13 +301,13 @@ class CaseLogic(OpenOrgans):
                 raise save.error
             yield True
         case = cohort.case(caseId)
-        store = CaseStore(cohort.folder, case, lambda: self._edit(cohort.folder))
+        store = CaseStore(cohort.folder, case, self._cohortLogic)
         try:
             model = self._cohortLogic.model
             content = yield from openingSteps(cohort, caseId, source, model, store, self._loader)
-            opened = OpenCase(
-                cohort, store, content, list(cohort.labels), isModified=content.draft is not None
-            )
+            opened = OpenCase(cohort, store, content, list(cohort.labels))
+            if content.draft is not None:
+                opened.isModified, opened.drafted = True, 0
             yield from opened.adoptSteps()
         except BaseException:
             store.close()
@@ -408,14 +371,10 @@ class CaseLogic(OpenOrgans):
 
     def _startDraft(self) -> None:
         self._draftAt = None
-        if self._open is None:
-            return
-        save = self._open.pendingSave(None)
-        self._works["draft"] = SlicedWork(
-            save.steps(commit=False), lambda _save: self._onDrafted(), self._onDraftFailed
-        )
+        if self._open is not None:
+            self._works["draft"] = SlicedWork(self._open.draftSteps(), self._onDrafted, self._onDraftFailed)
 
-    def _onDrafted(self) -> None:
+    def _onDrafted(self, _result: None) -> None:
         self.lastDraft = self._clock()
         self.problem = ""
         self.stateChanged.emit()
@@ -459,13 +418,6 @@ class CaseLogic(OpenOrgans):
                 opened.marks = opened.readMarks()
 
     @contextlib.contextmanager
-    def _edit(self, folder: Path) -> Iterator[Cohort]:
-        """Change the cohort of a case, also when another one is open by now."""
-        ours = self._cohortLogic.folder == folder
-        with self._cohortLogic.edit() if ours else Cohort.edit(folder, timeout=EDIT_SECONDS) as cohort:
-            yield cohort
-
-    @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
         """What we change ourselves is no modification."""
         before, self._isQuiet = self._isQuiet, True
@@ -473,20 +425,6 @@ class CaseLogic(OpenOrgans):
             yield
         finally:
             self._isQuiet = before
-
-    def _cannotSave(self) -> str:
-        """Why the open case cannot be saved, in a sentence; empty if it probably can."""
-        assert self._open is not None
-        folder = self._open.cohort.folder
-        if not (folder / FILE_NAME).exists():
-            return _(
-                "{case} cannot be saved: the cohort is no longer at {folder}. Put it back first."
-            ).format(case=self.caseId, folder=folder)
-        if not os.access(folder, os.W_OK):
-            return _("{case} cannot be saved: you may not write to {folder}.").format(
-                case=self.caseId, folder=folder
-            )
-        return ""
 
     def _endWork(self) -> None:
         """Drop what belongs to the case that is open or being opened."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from sslseg.contract.labels import Label
 from sslseg.contract.staging import StagedVolume
@@ -75,7 +74,7 @@ def liesOn(volumeNode: Any, staged: StagedVolume) -> bool:
 def _fill(node: Any, loaded: LoadedVolume, window: tuple[float, float], colors: str) -> None:
     image = vtk.vtkImageData()
     image.SetDimensions(*loaded.staged.size)
-    image.GetPointData().SetScalars(numpy_to_vtk(loaded.voxels.reshape(-1), deep=0))
+    image.GetPointData().SetScalars(loaded.scalars)
     matrix = vtk.vtkMatrix4x4()
     for row in range(4):
         for column in range(4):

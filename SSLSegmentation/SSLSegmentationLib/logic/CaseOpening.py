@@ -108,11 +108,11 @@ def openingSteps(
 
 def preloadSteps(
     cohort: Cohort, caseId: str, source: Source, model: str | None, loader: VolumeLoader
-) -> Generator[bool, None, list[LoadedVolume]]:
-    """Read a case ahead, so that opening it finds everything in the cache."""
+) -> Generator[bool, None, None]:
+    """Read a case ahead, so that opening it finds everything in memory."""
     case = cohort.case(caseId)
     drawing = _chooseDrawing(cohort, case, source, model)
-    return (yield from loader.load(cacheFolder(cohort), _requests(cohort, case, drawing)))
+    yield from loader.loadAhead(cacheFolder(cohort), _requests(cohort, case, drawing))
 
 
 def cacheFolder(cohort: Cohort) -> Path:

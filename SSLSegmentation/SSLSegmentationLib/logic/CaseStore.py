@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sslseg.contract.cohort import FILE_NAME, Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path, locked, read_json, write_json
 from sslseg.contract.strict import from_json, to_json
+from SSLSegmentationLib.logic.CohortLogic import EDIT_SECONDS, CohortLogic
 from SSLSegmentationLib.logic.LabelMapWriter import Grid, Written, fileDigest, writeLabelMap
 from SSLSegmentationLib.logic.OrganMarks import OrganMark, writeMarks
 from SSLSegmentationLib.logic.SegmentationNode import Snapshot
@@ -62,18 +64,18 @@ class CaseStore:
     Args:
         folder: of the cohort.
         case: as cohort.json has it.
-        edit: the context manager that changes the cohort, such as `CohortLogic.edit`.
+        cohortLogic: changes the cohort, as long as it is the open one.
     """
 
     def __init__(
         self,
         folder: Path,
         case: Case,
-        edit: Callable[[], contextlib.AbstractContextManager[Cohort]],
+        cohortLogic: CohortLogic,
     ) -> None:
         self.folder = folder
         self.caseId = case.id
-        self._edit = edit
+        self._cohortLogic = cohortLogic
         self._lock = contextlib.ExitStack()
         self.isShared = False
         """Whether the case is open in another Slicer too."""
@@ -177,9 +179,28 @@ class CaseStore:
             self.draftPath.unlink(missing_ok=True)
             self._recordPath.unlink(missing_ok=True)
 
+    def cannotSave(self) -> str:
+        """Why the case cannot be saved, in a sentence; empty if it probably can."""
+        if not (self.folder / FILE_NAME).exists():
+            return _(
+                "{case} cannot be saved: the cohort is no longer at {folder}. Put it back first."
+            ).format(case=self.caseId, folder=self.folder)
+        if not os.access(self.folder, os.W_OK):
+            return _("{case} cannot be saved: you may not write to {folder}.").format(
+                case=self.caseId, folder=self.folder
+            )
+        return ""
+
     def close(self) -> None:
         """Let others have the case; what is in the draft stays."""
         self._lock.close()
+
+    @contextlib.contextmanager
+    def _edit(self) -> Iterator[Cohort]:
+        """Change the cohort of the case, also when another one is open by now."""
+        ours = self._cohortLogic.folder == self.folder
+        with self._cohortLogic.edit() if ours else Cohort.edit(self.folder, timeout=EDIT_SECONDS) as cohort:
+            yield cohort
 
     def _takeName(self) -> str:
         """The first name of a draft that no other Slicer is using."""

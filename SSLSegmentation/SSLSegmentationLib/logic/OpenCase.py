@@ -34,7 +34,9 @@ class OpenCase:
         volumeNode, segmentationNode, uncertaintyNode: in the scene.
         fromScene: whether the nodes came with a saved scene.
         isModified: whether anything differs from what is saved.
-        changes: counts them.
+        changes: counts changes of any kind.
+        drawn: counts changes of voxels.
+        drafted: the number of these that the draft holds; None while there is no draft.
         marks: of the organs, when anybody last looked.
     """
 
@@ -48,6 +50,8 @@ class OpenCase:
     fromScene: bool = False
     isModified: bool = False
     changes: int = 0
+    drawn: int = 0
+    drafted: int | None = None
     marks: dict[str, OrganMark] = field(default_factory=dict)
     _views: SliceViews = field(default_factory=SliceViews)
 
@@ -138,8 +142,21 @@ class OpenCase:
             )
         return save
 
+    def draftSteps(self) -> Generator[bool, None, None]:
+        """Keep what is drawn and marked as the draft; work for `SlicedWork`.
+
+        Raises:
+            SSLSegError: the draft cannot be written.
+        """
+        if self.drafted == self.drawn and self.store.saveMarks(self.readMarks(), self.content.source):
+            return
+        drawn = self.drawn
+        yield from self.pendingSave(None).steps(commit=False)
+        self.drafted = drawn
+
     def take(self, save: PendingSave) -> None:
         """The case was saved: what has changed since the copy was taken is still to be saved."""
+        self.drafted = None
         self.isModified = self.changes != save.changes
         if not self.isModified:
             for organ, segment in self.segments().items():

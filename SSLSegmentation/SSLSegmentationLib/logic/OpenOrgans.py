@@ -7,20 +7,50 @@ from typing import Any
 from sslseg.contract.cohort import AnnotatedSlices, ReviewState
 from sslseg.contract.labels import Label
 from SSLSegmentationLib.logic import SegmentationNode
+from SSLSegmentationLib.logic.OpenCase import OpenCase
 from SSLSegmentationLib.logic.OrganMarks import Mark, OrganMark, readMark, setMark
 from SSLSegmentationLib.logic.SliceViews import jumpTo
 
 
 class OpenOrgans:
-    """Organs as segments, by the names they have in the cohort.
+    """The open case and its organs as segments, by the names they have in the cohort."""
 
-    Attributes:
-        segmentationNode: of the open case; None while no case is open.
-        labels: the organs, in order; none while no case is open.
-    """
+    _open: OpenCase | None = None
 
-    segmentationNode: Any | None = None
-    labels: list[Label]
+    @property
+    def caseId(self) -> str | None:
+        """Id of the open case."""
+        return None if self._open is None else self._open.caseId
+
+    @property
+    def volumeNode(self) -> Any | None:
+        """The image of the open case."""
+        return None if self._open is None else self._open.volumeNode
+
+    @property
+    def segmentationNode(self) -> Any | None:
+        """The organs of the open case."""
+        return None if self._open is None else self._open.segmentationNode
+
+    @property
+    def uncertaintyNode(self) -> Any | None:
+        """How unsure the model is, once it was loaded."""
+        return None if self._open is None else self._open.uncertaintyNode
+
+    @property
+    def labels(self) -> list[Label]:
+        """The organs of the open case, in order."""
+        return [] if self._open is None else self._open.labels
+
+    @property
+    def source(self) -> str:
+        """What the drawing began with, in words."""
+        return "" if self._open is None else self._open.content.source
+
+    @property
+    def isModified(self) -> bool:
+        """Whether anything of the open case is not saved."""
+        return self._open is not None and self._open.isModified
 
     def segmentId(self, organ: str) -> str | None:
         """Id of an organ's segment; None if no case is open."""

@@ -61,6 +61,8 @@ def removeNode(node: Any) -> None:
         attached += [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
     if node.IsA("vtkMRMLStorableNode"):
         attached += [node.GetNthStorageNode(index) for index in range(node.GetNumberOfStorageNodes())]
+    if node.IsA("vtkMRMLSegmentationNode"):
+        _dropVoxels(node)
     scene.RemoveNode(node)
     for other in attached:
         if other is not None and scene.IsNodePresent(other):
@@ -72,6 +74,13 @@ def disown(node: Any) -> None:
     """Leave a node to the user: from now on it is one like any other."""
     for attribute in (OWNED, CASE, COHORT):
         node.RemoveAttribute(attribute)
+
+
+def _dropVoxels(segmentationNode: Any) -> None:
+    """Segments that share a label map are wiped out of it one by one when they are removed: that takes a second."""
+    segmentation = segmentationNode.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        segmentation.GetNthSegment(index).RemoveAllRepresentations()
 
 
 def _intoFolder(node: Any) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from sslseg.contract.labels import BACKGROUND, Label
+from SSLSegmentationLib.logic.SegmentArrays import segmentVoxels
 from SSLSegmentationLib.logic.VolumeLoader import LoadedVolume
 
 BINARY = "Binary labelmap"
+_LOOKED_AT = 200_000
+"""Voxels that are enough to find the middle of an organ."""
 
 
 @dataclass
@@ -86,11 +89,12 @@ def ensureSegments(node: Any, labels: Iterable[Label]) -> bool:
     """Give every organ its segment, name, colour and terminology again; True if one was missing."""
     segmentation = node.GetSegmentation()
     missing = False
-    for label in labels:
+    for index, label in enumerate(labels):
         segment = segmentation.GetSegment(segmentId(label))
         if segment is None:
             missing = True
             _addSegment(segmentation, label, _emptyImage(node), 1)
+            segmentation.SetSegmentIndex(segmentId(label), index)
         else:
             _describe(segment, label)
     return missing
@@ -133,9 +137,19 @@ def drawnSlices(node: Any, label: Label, axis: str) -> list[int]:
 
 
 def center(node: Any, label: Label) -> tuple[float, float, float] | None:
-    """The middle of the organ in RAS, mm; None where nothing is drawn."""
-    middle = node.GetSegmentCenterRAS(segmentId(label)) if hasVoxels(node, label) else None
-    return None if middle is None else (middle[0], middle[1], middle[2])
+    """A voxel in the middle of the organ, in RAS, mm; None where nothing is drawn."""
+    found = segmentVoxels(node, segmentId(label))
+    if found is None:
+        return None
+    # Every few voxels do, as long as the organ is not thinner than that.
+    step = max(1, round((found.labels.size / _LOOKED_AT) ** (1 / 3)))
+    inside = np.argwhere(found.labels[::step, ::step, ::step] == found.value) * step
+    if not len(inside):
+        inside = np.argwhere(found.labels == found.value)
+    nearest = inside[np.abs(inside - inside.mean(axis=0)).sum(axis=1).argmin()]
+    i, j, k = nearest[::-1] + found.first
+    x, y, z, _one = found.toWorld @ (i, j, k, 1.0)
+    return float(x), float(y), float(z)
 
 
 def takeSnapshot(node: Any, volumeNode: Any, labels: Iterable[Label]) -> Snapshot:
@@ -186,7 +200,7 @@ def _orientedImage(volumeNode: Any, drawn: LoadedVolume | None) -> Any:
     if drawn is None or not any(drawn.staged.voxels.values()):
         return _emptied(image)
     image.SetExtent(*(bound for start, stop in drawn.staged.box for bound in (start, stop - 1)))
-    image.GetPointData().SetScalars(numpy_to_vtk(drawn.voxels.reshape(-1), deep=0))
+    image.GetPointData().SetScalars(drawn.scalars)
     return image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import create_vtk_array, get_vtk_array_type, vtk_to_numpy
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.staging import IGNORED, VOXELS, StagedVolume, StageRequest, read_entry
@@ -32,11 +34,13 @@ class LoadedVolume:
 
     Attributes:
         staged: its grid and what is known of it.
-        voxels: (D, H, W) of the staged box.
+        scalars: array of VTK that owns the memory.
+        voxels: (D, H, W) of the staged box, a view of it.
         ignored: for a label map with voxels that nobody annotated, (D, bytes) one bit a voxel of the whole grid.
     """
 
     staged: StagedVolume
+    scalars: Any
     voxels: np.ndarray
     ignored: np.ndarray | None = None
 
@@ -54,6 +58,7 @@ class VolumeLoader:
     def __init__(self, launcher: Launcher | None = None, python: str | Path | None = None) -> None:
         self._launcher = launcher or ProcessLauncher()
         self._python = python
+        self._ahead: dict[Path, LoadedVolume] = {}
 
     def load(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, list[LoadedVolume]]:
         """The volumes of the requests, as work for `SlicedWork`.
@@ -61,27 +66,32 @@ class VolumeLoader:
         Raises:
             SSLSegError: a file cannot be read, or the cache cannot be written.
         """
-        missing = [request for request in requests if read_entry(request.folder(cache)) is None]
-        if missing:
-            yield from self._stage(cache, missing)
+        folders = [request.folder(cache) for request in requests]
+        if not all(folder in self._ahead for folder in folders):
+            missing = [r for r, folder in zip(requests, folders, strict=True) if read_entry(folder) is None]
+            if missing:
+                yield from self._stage(cache, missing)
         volumes = []
         for request in requests:
             folder = request.folder(cache)
-            staged = read_entry(folder)
-            if staged is None:
-                raise SSLSegError(
-                    _("The file changed while it was being read"),
-                    file=request.image,
-                    remedy=_("Open the case again."),
-                )
-            voxels = yield from _read(folder / VOXELS, staged.shape, np.dtype(staged.pixel_type))
-            ignored = None
-            if staged.ignored:
-                width, height, depth = staged.size
-                shape = (depth, -(-width * height // 8))
-                ignored = yield from _read(folder / IGNORED, shape, np.dtype(np.uint8))
-            volumes.append(LoadedVolume(staged, voxels, ignored))
+            # Whoever gets a volume may change it: it is handed out once.
+            volume = self._ahead.pop(folder, None)
+            if volume is None:
+                volume = yield from _readEntry(folder, request)
+            volumes.append(volume)
+        self._ahead = {}
         return volumes
+
+    def loadAhead(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, None]:
+        """Read volumes that will be asked for next, and keep them until another load.
+
+        Raises:
+            SSLSegError: as `load`.
+        """
+        volumes = yield from self.load(cache, requests)
+        self._ahead = {
+            request.folder(cache): volume for request, volume in zip(requests, volumes, strict=True)
+        }
 
     def _stage(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, None]:
         python = self._python or shutil.which("PythonSlicer") or sys.executable
@@ -107,9 +117,29 @@ class VolumeLoader:
             raise _failure(outcomes[0], requests[0])
 
 
-def _read(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Generator[bool, None, np.ndarray]:
-    array = np.empty(shape, dtype)
-    left = memoryview(array).cast("B") if array.size else memoryview(b"")
+def _readEntry(folder: Path, request: StageRequest) -> Generator[bool, None, LoadedVolume]:
+    staged = read_entry(folder)
+    if staged is None:
+        raise SSLSegError(
+            _("The file changed while it was being read"),
+            file=request.image,
+            remedy=_("Open the case again."),
+        )
+    scalars = create_vtk_array(get_vtk_array_type(np.dtype(staged.pixel_type)))
+    scalars.SetNumberOfValues(math.prod(staged.shape))
+    voxels = vtk_to_numpy(scalars).reshape(staged.shape)
+    yield from _read(folder / VOXELS, voxels)
+    ignored = None
+    if staged.ignored:
+        width, height, depth = staged.size
+        ignored = np.empty((depth, -(-width * height // 8)), np.uint8)
+        yield from _read(folder / IGNORED, ignored)
+    return LoadedVolume(staged, scalars, voxels, ignored)
+
+
+def _read(path: Path, array: np.ndarray) -> Generator[bool, None, None]:
+    """Fill an array from a file."""
+    left = memoryview(array).cast("B")
     try:
         with path.open("rb", buffering=0) as file:
             while left:
@@ -124,7 +154,6 @@ def _read(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Generator
             file=path,
             remedy=_("Remove the cached data, and open the case again."),
         ) from error
-    return array
 
 
 def _failure(outcome: Outcome, request: StageRequest) -> SSLSegError:
