@@ -8,6 +8,9 @@ from importlib import metadata as packages
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sslseg.contract.postprocess import OrganRule
     from sslseg.data.plan import Plan
 
 MONAI_SCHEMA = (
@@ -169,7 +172,9 @@ def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRec
     }
 
 
-def readme(name: str, networks: list[str], plan: Plan, record: ModelRecord) -> str:
+def readme(
+    name: str, networks: list[str], plan: Plan, record: ModelRecord, rules: Sequence[OrganRule] = ()
+) -> str:
     """`docs/README.md`: what the model is, what it is for, how it was trained, how good it is."""
     return f"""# {name}
 
@@ -198,12 +203,32 @@ Segments {len(plan.labels)} organ(s) in {plan.modality} volumes: {", ".join(lb.n
 
 {_results(plan, record)}
 
+## What is done to its predictions
+
+{_rules(rules, record)}
+
 ## Files
 
 `sslseg.json` holds the plan, the networks and the record of the run; `models/model.pt` the weights (state
 dictionaries, read with `weights_only=True`); `configs/metadata.json` describes inputs and outputs for MONAI's
 tools. Predict with `sslseg predict`.
 """
+
+
+def _rules(rules: Sequence[OrganRule], record: ModelRecord) -> str:
+    if not rules:
+        return "Nothing: every voxel gets its most probable organ."
+    measured = record.validation_cases and not record.leave_one_out
+    harmless = ", and because it does not lower the Dice of the cases held back" if measured else ""
+    return "\n".join(
+        [
+            f"Every voxel gets its most probable organ. Then, because the annotated cases look so{harmless}:",
+            "",
+            *(f"* {rule.in_words()}" for rule in rules),
+            "",
+            "The Dice above is that before. `sslseg predict --no-postprocess` leaves this out.",
+        ]
+    )
 
 
 def _results(plan: Plan, record: ModelRecord) -> str:

@@ -26,6 +26,7 @@ import torch
 from sslseg.bundle.metadata import ModelRecord, bundle_metadata, readme
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import locked, read_json, write_json, write_text
+from sslseg.contract.postprocess import OrganRule
 from sslseg.contract.strict import from_json, to_json
 from sslseg.data.plan import Plan
 from sslseg.networks import build_network
@@ -47,6 +48,7 @@ class TrainedModel:
     networks: list[SegmentationNetwork]
     plan: Plan
     record: ModelRecord
+    rules: tuple[OrganRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,16 @@ class _Document:
     networks: list[NetworkSpec]
     plan: Plan
     record: ModelRecord
+    rules: tuple[OrganRule, ...] = ()
 
 
 def save_model(
-    folder: str | Path, *, networks: Sequence[SegmentationNetwork], plan: Plan, record: ModelRecord
+    folder: str | Path,
+    *,
+    networks: Sequence[SegmentationNetwork],
+    plan: Plan,
+    record: ModelRecord,
+    rules: Sequence[OrganRule] = (),
 ) -> None:
     """Write a model folder in one step; an older model stays until the new one is complete.
 
@@ -70,6 +78,7 @@ def save_model(
         networks: their mean softmax is the prediction.
         plan: what they expect of an image.
         record: how they were trained.
+        rules: what is done to a predicted label map afterwards.
 
     Raises:
         SSLSegError: the folder cannot be written.
@@ -78,9 +87,9 @@ def save_model(
     specs = [network.spec for network in networks]
     names = [spec.name for spec in specs]
     with _replaced_folder(folder) as new:
-        write_json(new / FILE_NAME, to_json(_Document(SCHEMA, VERSION, specs, plan, record)))
+        write_json(new / FILE_NAME, to_json(_Document(SCHEMA, VERSION, specs, plan, record, tuple(rules))))
         write_json(new / "configs" / "metadata.json", bundle_metadata(folder.name, names, plan, record))
-        write_text(new / "docs" / "README.md", readme(folder.name, names, plan, record))
+        write_text(new / "docs" / "README.md", readme(folder.name, names, plan, record, rules))
         _write_weights(new / WEIGHTS, networks)
 
 
@@ -106,7 +115,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Traine
                 remedy=_COPY_AGAIN,
             ) from error
         networks.append(network.to(device).eval())
-    return TrainedModel(folder.resolve().name, networks, document.plan, document.record)
+    return TrainedModel(folder.resolve().name, networks, document.plan, document.record, document.rules)
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:

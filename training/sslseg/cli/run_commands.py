@@ -132,6 +132,13 @@ def predict(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave predicted cases alone.")
     ] = False,
+    postprocess: Annotated[
+        bool,
+        typer.Option(
+            "--postprocess/--no-postprocess",
+            help="Clean label maps up as the model's rules say, or leave each voxel its most probable organ.",
+        ),
+    ] = True,
     prepare: Prepare = False,
 ) -> None:
     """Segment the cases of a cohort, or any volumes.
@@ -146,7 +153,7 @@ def predict(
     if cohort is None:
         if input_ is None or output is None:
             raise SSLSegError("Nothing to predict is given", remedy="Give a COHORT, or --input and --output.")
-        _predict_volumes(Path(model), input_, output, overlap, device, precision)
+        _predict_volumes(Path(model), input_, output, overlap, device, precision, postprocess)
         return
     if input_ is not None or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
@@ -159,6 +166,7 @@ def predict(
         device=device,
         precision=precision,
         skip_existing=skip_existing,
+        postprocess=postprocess,
     )
     if not read.model_folder(model).exists():
         raise SSLSegError(
@@ -269,13 +277,20 @@ def run_to_end(job: Job, *, parent: int | None = None) -> None:
 
 
 def _predict_volumes(
-    model: Path, source: Path, output: Path, overlap: float, device: str, precision: Any
+    model: Path, source: Path, output: Path, overlap: float, device: str, precision: Any, postprocess: bool
 ) -> None:
     from sslseg.predict.folder_prediction import predict_folder
 
     with EventConsole(f"Predicting with {model.name}").shown() as console:
         summary = predict_folder(
-            model, source, output, overlap=overlap, device=device, precision=precision, events=console
+            model,
+            source,
+            output,
+            overlap=overlap,
+            device=device,
+            precision=precision,
+            postprocess=postprocess,
+            events=console,
         )
     out.print(f"[green]{len(summary.done)} segmented[/], in {escape(str(output))}")
     if summary.failed:

@@ -86,6 +86,7 @@ class PredictSettings:
         device: auto, cpu, cuda, cuda:1, mps.
         precision: arithmetic of the convolutions.
         skip_existing: leave cases alone whose prediction by this model is there.
+        postprocess: clean label maps up as the model's rules say; without, every voxel has its most probable organ.
     """
 
     model: str
@@ -94,6 +95,7 @@ class PredictSettings:
     device: str = "auto"
     precision: Precision = "auto"
     skip_existing: bool = False
+    postprocess: bool = True
 
     def __post_init__(self) -> None:
         check_name(self.model, "model name")

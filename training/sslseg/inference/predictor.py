@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
@@ -11,9 +12,11 @@ import SimpleITK as sitk
 import torch
 
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.postprocess import OrganRule
 from sslseg.contract.settings import Precision
 from sslseg.data.plan import Plan
 from sslseg.data.preprocess import Prepared, prepare_image
+from sslseg.inference.postprocess import postprocess
 from sslseg.inference.restore import restore
 from sslseg.inference.sliding_window import Ensemble, Progress, default_batch, sliding_window
 from sslseg.networks.base import SegmentationNetwork
@@ -30,6 +33,9 @@ class Model(Protocol):
 
     @property
     def plan(self) -> Plan: ...
+
+    @property
+    def rules(self) -> Sequence[OrganRule]: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class VolumePredictor:
         overlap: share by which neighbouring windows overlap, 0 to 0.9.
         device: where to start.
         precision: arithmetic of the convolutions.
+        clean: whether to do to the label map what the model's rules say.
         warn: takes a sentence when memory runs out; None logs it.
     """
 
@@ -66,9 +73,11 @@ class VolumePredictor:
         overlap: float = 0.5,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
+        clean: bool = True,
         warn: Warn | None = None,
     ) -> None:
         self.plan = model.plan
+        self.rules = tuple(model.rules) if clean else ()
         self._networks = model.networks
         self._overlap = overlap
         self._precision = precision
@@ -108,6 +117,8 @@ class VolumePredictor:
             progress=progress,
         )
         restored = restore(slabs, prepared.grid, self.plan.values)
+        voxel_ml = math.prod(prepared.grid.original.spacing) / 1000
+        postprocess(restored.labels, self.rules, voxel_ml)
         images = [sitk.GetImageFromArray(array) for array in (restored.labels, restored.uncertainty)]
         for image in images:
             prepared.grid.original.set_on(image)

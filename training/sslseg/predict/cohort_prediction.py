@@ -42,6 +42,7 @@ def predict_cohort(
         overlap=settings.overlap,
         device=device,
         precision=settings.precision,
+        clean=settings.postprocess,
         warn=lambda message: events.write("warning", message=message),
     )
     scans = [

@@ -26,6 +26,7 @@ def predict_folder(
     precision: Precision = "auto",
     uncertainty: bool = False,
     skip_existing: bool = False,
+    postprocess: bool = True,
     events: EventSink | None = None,
     cancel: Cancel = lambda: False,
 ) -> PredictionSummary:
@@ -41,6 +42,7 @@ def predict_folder(
         precision: arithmetic of the convolutions.
         uncertainty: whether to write the uncertainty map too.
         skip_existing: leave volumes alone whose results are there.
+        postprocess: clean label maps up as the model's rules say.
         events: takes progress, artifacts and warnings.
         cancel: asked between any two forward passes.
 
@@ -57,6 +59,7 @@ def predict_folder(
         overlap=overlap,
         device=resolve_device(device),
         precision=precision,
+        clean=postprocess,
         warn=lambda message: sink.write("warning", message=message),
     )
     return predict_scans(predictor, scans, sink, cancel, skip_existing=skip_existing)

@@ -25,6 +25,7 @@ from sslseg.methods.settings import parse_settings
 from sslseg.networks.devices import describe_device, peak_memory, resolve_device, use_bfloat16
 from sslseg.train.fitting import Fitted, Fitting, PreparedRun, Stores
 from sslseg.train.leave_one_out import leave_one_out
+from sslseg.train.postprocess_choice import choose_rules
 from sslseg.train.presets import Recipe, make_recipe
 from sslseg.train.validation import Split, describe_measurement, split_cases
 from sslseg.train.warm_start import Beginning
@@ -106,7 +107,17 @@ def train(
         return None
     record = _record(fitting, fitted, crossed)
     folder = cohort.model_folder(settings.model)
-    save_model(folder, networks=fitted.method.inference_networks(), plan=prepared.plan, record=record)
+    networks = fitted.method.inference_networks()
+    rules = choose_rules(
+        cohort,
+        [*stores.labelled, *stores.validation],
+        stores.validation,
+        networks,
+        prepared.plan,
+        device=device,
+        precision="bfloat16" if prepared.bfloat16 else "float32",
+    )
+    save_model(folder, networks=networks, plan=prepared.plan, record=record, rules=rules)
     events.write("artifact", path=str(folder), kind="model")
     return record
 
