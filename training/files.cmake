@@ -50,6 +50,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/contract/jobs.py
   training/sslseg/contract/labels.py
   training/sslseg/contract/models.py
+  training/sslseg/contract/postprocess.py
   training/sslseg/contract/quality.py
   training/sslseg/contract/requirements.py
   training/sslseg/contract/scores.py
@@ -95,6 +96,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/export/tables.py
   training/sslseg/export/terminology.py
   training/sslseg/inference/__init__.py
+  training/sslseg/inference/postprocess.py
   training/sslseg/inference/predictor.py
   training/sslseg/inference/restore.py
   training/sslseg/inference/sliding_window.py
@@ -151,6 +153,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/train/data_module.py
   training/sslseg/train/fitting.py
   training/sslseg/train/leave_one_out.py
+  training/sslseg/train/postprocess_choice.py
   training/sslseg/train/presets.py
   training/sslseg/train/training.py
   training/sslseg/train/validation.py
