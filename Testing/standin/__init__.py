@@ -7,8 +7,8 @@
 * `qt` is PySide6 that behaves as PythonQt (`pythonqt/`); `ctk` and the qMRML widgets are doubles (`controls/`);
   `slicer` is the real MRML core of slicer-core with doubles for the application (`slicerapp/`).
 * `install()` also puts the folder `SSLSegmentation` on `sys.path`, as Slicer does with a module's folder.
-* Under pytest `Testing/widgets/conftest.py` has called it: test files are plain `unittest` and import slicer and qt. Start a
-  test from an empty scene with `slicer.mrmlScene.Clear(0)` in `setUp`, as in Slicer.
+* Under pytest the conftest of the folder has called it: test files are plain `unittest` and import slicer and qt.
+  Start a test from an empty scene with `slicer.mrmlScene.Clear(0)` in `setUp`, as in Slicer.
 * `.ui` files: `slicer.util.loadUI(path)`, `slicer.util.childWidgetVariables(widget)`. A ctk or qMRML class in a `.ui`
   file that has no double raises: add one to `controls/`.
 * Nothing is shown and nobody is asked: `slicer.util.messages` lists what `errorDisplay`, `infoDisplay`, … said;

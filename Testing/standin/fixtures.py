@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from traceback import format_exception
 
 import pytest
 
@@ -12,8 +14,10 @@ install()
 
 
 @pytest.fixture(autouse=True)
-def no_error_in_a_slot() -> Iterator[None]:
-    """Slicer prints an exception in a slot and goes on; a test must not."""
+def no_error_in_a_slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Slicer prints an exception in a slot or in an observer of a node and goes on; a test must not."""
     slotErrors()
+    uncaught: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: uncaught.append("".join(format_exception(*error))))
     yield
-    assert not slotErrors()
+    assert not slotErrors() + uncaught

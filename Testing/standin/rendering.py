@@ -1,4 +1,4 @@
-"""Pictures without a screen: slice and 3D views of the scene through slicer-core's EGL, and widgets in both palettes."""
+"""Pictures without a screen: slice and 3D views of the scene through VTK's EGL, and widgets in both palettes."""
 
 from __future__ import annotations
 

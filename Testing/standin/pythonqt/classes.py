@@ -12,7 +12,7 @@ from . import signals
 from .enums import enumType, enumValue
 from .instance import InstanceWrapper
 from .members import ENUM, ENUM_VALUE, NESTED_CLASS, NOT_FOUND, member
-from .methods import builtin_qt_slot, call
+from .methods import builtin_qt_slot, call, noKeywords
 from .values import remember, setFactory, toPython, toQt, wrapperOf
 
 
@@ -49,7 +49,7 @@ class QtObject(InstanceWrapper, metaclass=ClassWrapper):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         if keywords:
-            raise TypeError(f"{type(self).__name__}() takes no keyword arguments")
+            raise ValueError(noKeywords(type(self).__name__))
         native = _construct(type(self), arguments)
         object.__setattr__(self, "_native", native)
         # PythonQt keeps the Python side of a derived object alive while a parent in C++ owns it.
@@ -98,7 +98,7 @@ def _construct(cls: type[QtObject], arguments: tuple[Any, ...]) -> Any:
 
 
 def _shellOf(cls: type[QtObject]) -> type:
-    """The PySide6 class behind a Python class derived from one of `qt`: it hands virtual methods to the Python class."""
+    """The PySide6 class behind a Python class derived from one of `qt`: hands virtual methods to the Python class."""
     known = _shells.get(cls)
     if known is None:
         base = cls._nativeClass

@@ -34,18 +34,9 @@ class InstanceWrapper:
         if native is None:
             raise AttributeError(f"{type(self).__name__} was used before its __init__ was called: {name}")
         found = member(type(native), name)
-        if found.kind == PROPERTY:
-            return self._readProperty(name)
-        if found.kind == SLOT:
-            return _special(native, name) or builtin_qt_slot(getattr(native, name), name, native)
-        if found.kind == SIGNAL:
-            return signals.builtin_qt_signal(native, name)
-        if found.kind == ENUM_VALUE:
-            return enumValue(found.value)
-        if found.kind == ENUM:
-            return enumType(found.value)
-        if found.kind == NESTED_CLASS:
-            return toPython(found.value)
+        read = _READERS.get(found.kind)
+        if read is not None:
+            return read(self, native, name, found.value)
         if isinstance(native, QtCore.QObject) and not name.startswith("__"):
             dynamic = self._dynamicAttribute(name)
             if dynamic is not None:
@@ -153,22 +144,49 @@ class InstanceWrapper:
         return f'{kind}({address:#x}, name = "{name}") ' if name else f"{kind}({address:#x}) "
 
 
+_READERS: dict[str, Callable[[InstanceWrapper, Any, str, Any], Any]] = {
+    PROPERTY: lambda self, native, name, value: self._readProperty(name),
+    SLOT: lambda self, native, name, value: (
+        _special(native, name) or builtin_qt_slot(getattr(native, name), name, native)
+    ),
+    SIGNAL: lambda self, native, name, value: signals.builtin_qt_signal(native, name),
+    ENUM_VALUE: lambda self, native, name, value: enumValue(value),
+    ENUM: lambda self, native, name, value: enumType(value),
+    NESTED_CLASS: lambda self, native, name, value: toPython(value),
+}
+"""How a member of a Qt class becomes the value of an attribute."""
+
+
 def _special(native: Any, name: str) -> Any | None:
-    """The few methods that PythonQt answers itself."""
+    """The methods that PythonQt answers itself."""
     if name == "findChild":
-        return lambda kind, objectName="": toPython(next(iter(_descendants(native, kind, objectName)), None))
+        return lambda kind, objectName=None: toPython(_firstBelow(native, kind, objectName))
     if name == "findChildren":
-        return lambda kind, objectName="": toPython(_descendants(native, kind, objectName))
+        return lambda kind, objectName=None: toPython(_allBelow(native, kind, objectName))
     return None
 
 
-def _descendants(native: QtCore.QObject, kind: Any, objectName: str) -> list[QtCore.QObject]:
-    """All children below an object, parents first, of a class (derived ones too) given as class or by name."""
+def _firstBelow(native: QtCore.QObject, kind: Any, objectName: str | None) -> QtCore.QObject | None:
+    """A child of a class (a derived one too), given as class or by name; the nearer children first."""
+    for child in native.children():
+        if objectName in (None, child.objectName()) and _isA(child, kind):
+            return child
+    for child in native.children():
+        found = _firstBelow(child, kind, objectName)
+        if found is not None:
+            return found
+    return None
+
+
+def _allBelow(native: QtCore.QObject, kind: Any, objectName: str | None) -> list[QtCore.QObject]:
+    """All children of a class. With a name PythonQt does not look below a child that is called otherwise."""
     found = []
     for child in native.children():
-        if (not objectName or child.objectName() == objectName) and _isA(child, kind):
+        if objectName not in (None, child.objectName()):
+            continue
+        if _isA(child, kind):
             found.append(child)
-        found += _descendants(child, kind, objectName)
+        found += _allBelow(child, kind, objectName)
     return found
 
 

@@ -35,23 +35,37 @@ def member(nativeClass: type, name: str) -> Member:
     return known
 
 
+_NEWER: dict[str, set[str]] = {
+    "QCheckBox": {"checkStateChanged"},
+    "QPalette": {"Accent"},
+    "QPixmap": {"deviceIndependentSize"},
+    "QImage": {"deviceIndependentSize"},
+    "QSinglePointEvent": {"position", "scenePosition", "globalPosition"},
+    "QStyleHints": {
+        "colorScheme",
+        "setColorScheme",
+        "unsetColorScheme",
+        "colorSchemeChanged",
+        "accessibility",
+    },
+}
+"""What Qt 6 has and Qt 5 has not: Slicer is built with either, so code that runs here must do without."""
+
+
 def _find(nativeClass: type, name: str) -> Member:
-    if name.startswith("_"):
+    if name.startswith("_") or any(name in _NEWER.get(kind.__name__, ()) for kind in nativeClass.__mro__):
         return _NOTHING
     meta = getattr(nativeClass, "staticMetaObject", None)
-    if meta is not None:
-        index = meta.indexOfProperty(name)
-        if index >= 0:
-            return Member(PROPERTY, meta.property(index))
+    index = meta.indexOfProperty(name) if meta is not None else -1
+    if index >= 0:
+        return Member(PROPERTY, meta.property(index))
     value = getattr(nativeClass, name, _NOTHING)
-    if value is _NOTHING:
-        return _NOTHING
+    return _NOTHING if value is _NOTHING else Member(_kindOf(value), value)
+
+
+def _kindOf(value: Any) -> str:
     if isinstance(value, QtCore.Signal):
-        return Member(SIGNAL, value)
-    if isinstance(value, enum.Enum):
-        return Member(ENUM_VALUE, value)
+        return SIGNAL
     if isinstance(value, type):
-        return Member(ENUM if issubclass(value, enum.Enum) else NESTED_CLASS, value)
-    if callable(value):
-        return Member(SLOT, value)
-    return Member(ENUM_VALUE, value)
+        return ENUM if issubclass(value, enum.Enum) else NESTED_CLASS
+    return SLOT if callable(value) and not isinstance(value, enum.Enum) else ENUM_VALUE

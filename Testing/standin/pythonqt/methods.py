@@ -26,7 +26,7 @@ class builtin_qt_slot:
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if keywords:
-            raise TypeError(f"{self._name}() takes no keyword arguments")
+            raise ValueError(noKeywords(self._name))
         if self._owner is not None and not Shiboken.isValid(self._owner):
             raise ValueError(
                 f"Trying to call '{self._name}' on a destroyed {type(self._owner).__name__} object"
@@ -47,11 +47,15 @@ class builtin_qt_slot:
 builtin_qt_slot.__module__ = "builtins"
 
 
+def noKeywords(name: str) -> str:
+    return f"Called {name}() with keyword arguments, but called slot does not support kwargs."
+
+
 def call(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
     """Call a PySide6 function with arguments from Python; the result is not yet converted.
 
-    PythonQt takes integers where an enumeration or a set of flags is due; PySide6 does not, so a call that it refuses is
-    tried again along the signatures of the function.
+    PythonQt takes integers where an enumeration or a set of flags is due; PySide6 does not, so a call that it refuses
+    is tried again along the signatures of the function.
     """
     given = [toQt(argument) for argument in arguments]
     if isinstance(
@@ -76,7 +80,7 @@ def call(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) ->
 
 
 def _signatures(function: Callable[..., Any]) -> list[Any]:
-    """All signatures of a PySide6 function; PySide6 knows those of an inherited method in the class that has it only."""
+    """All signatures of a PySide6 function; those of an inherited method are known in the class that has it only."""
     name = getattr(function, "__name__", "")
     kinds = type(getattr(function, "__self__", None)).__mro__
     for candidate in (function, *(vars(kind)[name] for kind in kinds if name in vars(kind))):

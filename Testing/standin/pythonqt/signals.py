@@ -1,9 +1,10 @@
-"""Connecting Python callables to signals, as PythonQt does: by signature, with arguments cut to what a callable takes."""
+"""Connecting Python callables to signals as PythonQt does: by signature, arguments cut to what a callable takes."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import sys
 import traceback
 import types
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from PySide6 import QtCore
 from .values import toPython, toQt
 
 errors: list[str] = []
-"""Tracebacks of exceptions in Python code that Qt called. PythonQt prints them and goes on; so does the stand-in, and it
-keeps them here, so that a test can see that there were none."""
+"""Tracebacks of exceptions in Python code that Qt called. PythonQt prints them and goes on; so does the stand-in, and
+it keeps them here, so that a test can see that there were none."""
 
 _HANDLERS = "_standinHandlers"
 _VTK_POINTER = re.compile(r"\bvtk\w*\s*\*")
@@ -82,6 +83,8 @@ def connect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
     """`connect(signal, callable)` or `connect(signal, receiver, slot)`; False where there is no such signal or slot."""
     signature = signatureOf(native, signal)
     if signature is None:
+        kind = native.metaObject().className()
+        print(f"PythonQt: QObject::connect() signal '{signal}' does not exist on {kind}", file=sys.stderr)
         return False
     if len(target) == 1 and callable(target[0]):
         slot = relay(target[0])
@@ -97,7 +100,7 @@ def connect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
 
 
 def disconnect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
-    """Undo `connect`; without a target, every callable of that signal. True if there was something to undo."""
+    """Undo one `connect`; without a target, all callables of that signal. True if there was something to undo."""
     signature = signatureOf(native, signal)
     if signature is None:
         return False
@@ -107,7 +110,8 @@ def disconnect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
             QtCore.QObject.disconnect(native, QtCore.SIGNAL(signature), toQt(target[0]), QtCore.SLOT(name))
         )
     handlers = _handlers(native)
-    gone = [h for h in handlers if h[0] == signature and (not target or h[1] == target[0])]
+    fitting = [h for h in handlers if h[0] == signature and (not target or h[1] == target[0])]
+    gone = fitting[:1] if target else fitting
     for handler in gone:
         QtCore.QObject.disconnect(native, QtCore.SIGNAL(signature), handler[2])
         handlers.remove(handler)

@@ -40,17 +40,17 @@ def toPython(value: Any) -> Any:
     """A value that Qt returned, as PythonQt would show it: wrappers, integers for enumerators, tuples for lists."""
     if type(value) in PLAIN:
         return value
-    if isinstance(value, enum.Enum):
-        return enumValue(value)
     if isinstance(value, Shiboken.Object):
         if isinstance(value, QtCore.QMetaObject.Connection):
             return bool(value)
         known = wrapperOf(value)
         return known if known is not None else _factory[0](value)
-    if isinstance(value, (list, tuple)):
-        return tuple(toPython(item) for item in value)
-    if isinstance(value, dict):
-        return {key: toPython(item) for key, item in value.items()}
+    if isinstance(value, enum.Enum):
+        value = enumValue(value)
+    elif isinstance(value, (list, tuple)):
+        value = tuple(toPython(item) for item in value)
+    elif isinstance(value, dict):
+        value = {key: toPython(item) for key, item in value.items()}
     return value
 
 
@@ -58,15 +58,14 @@ def toQt(value: Any) -> Any:
     """A value given from Python, as PySide6 wants it."""
     if type(value) in PLAIN:
         return value
-    native = getattr(type(value), "_isStandinWrapper", None)
-    if native:
-        return value._native
-    if isinstance(value, EnumValue):
-        return value.toNative()
-    if isinstance(value, type):
-        return getattr(value, "_nativeClass", value)
-    if isinstance(value, (list, tuple)):
-        return [toQt(item) for item in value]
-    if isinstance(value, dict):
-        return {key: toQt(item) for key, item in value.items()}
+    if getattr(type(value), "_isStandinWrapper", False):
+        value = value._native
+    elif isinstance(value, EnumValue):
+        value = value.toNative()
+    elif isinstance(value, type):
+        value = getattr(value, "_nativeClass", value)
+    elif isinstance(value, (list, tuple)):
+        value = [toQt(item) for item in value]
+    elif isinstance(value, dict):
+        value = {key: toQt(item) for key, item in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""NumPy arrays of volumes, segments, models and tables. Arrays of volumes are (slice, row, column) views of the voxels."""
+"""NumPy arrays of volumes, segments, models and tables; those of volumes are (slice, row, column)."""
 
 from __future__ import annotations
 

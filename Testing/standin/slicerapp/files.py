@@ -32,7 +32,7 @@ def loadVolume(filename: str | os.PathLike[str], properties: dict[str, Any] | No
     options = int(bool(properties.get("labelmap"))) * logic.LabelMap
     options |= int(bool(properties.get("singleFile"))) * logic.SingleFile
     name = _name(filename, properties, (".seg.nrrd", ".nii.gz", ".nrrd", ".nii", ".mha", ".mhd"))
-    node = logic.AddArchetypeVolume(filename, name, options) if os.path.isfile(filename) else None
+    node = logic.AddArchetypeVolume(filename, name, options) if Path(filename).is_file() else None
     if node is None:
         raise _failed(filename, "VolumeFile")
     if properties.get("show", True) and not properties.get("labelmap"):
@@ -51,7 +51,7 @@ def loadSegmentation(filename: str | os.PathLike[str], properties: dict[str, Any
     filename, properties = str(filename), dict(properties or {})
     name = _name(filename, properties, (".seg.nrrd", ".nii.gz", ".nrrd", ".nii"))
     logic = slicer.modules.segmentations.logic()
-    node = logic.LoadSegmentationFromFile(filename, True, name) if os.path.isfile(filename) else None
+    node = logic.LoadSegmentationFromFile(filename, True, name) if Path(filename).is_file() else None
     if node is None:
         raise _failed(filename, "SegmentationFile")
     return node

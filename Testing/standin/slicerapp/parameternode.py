@@ -1,7 +1,8 @@
 """`slicer.parameterNodeWrapper`: a class whose typed attributes live in a `vtkMRMLScriptedModuleNode`.
 
-Fields may be bool, int, float, str, `pathlib.Path`, an enumeration or an MRML node class, with a default after `=` or as
-`Annotated[type, Default(value)]`, and with the validators below. Lists, dictionaries and parameter packs are not doubled.
+Fields may be bool, int, float, str, `pathlib.Path`, an enumeration or an MRML node class, with a default after `=` or
+as `Annotated[type, Default(value)]`, and with the validators below. Lists, dictionaries and parameter packs are not
+doubled.
 """
 
 from __future__ import annotations

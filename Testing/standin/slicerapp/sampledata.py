@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class SampleDataSource:
@@ -36,7 +36,7 @@ class SampleDataSource:
 
 
 class SampleDataLogic:
-    sources: dict[str, list[SampleDataSource]] = {}
+    sources: ClassVar[dict[str, list[SampleDataSource]]] = {}
     """Registered data sets by category; the real one keeps them in `slicer.modules.sampleDataSources`."""
 
     @staticmethod
