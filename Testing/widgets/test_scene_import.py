@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import slicer
+from cohort_doubles import Settings
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.SceneImport import (
     importSteps,
@@ -30,16 +31,6 @@ LIVER_TERM = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
     "SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
 )
-
-
-class Settings(dict[str, Any]):
-    """The application's settings, in memory."""
-
-    def value(self, key: str, default: Any = None) -> Any:
-        return self.get(key, default)
-
-    def setValue(self, key: str, value: Any) -> None:
-        self[key] = value
 
 
 class SceneImportCase(unittest.TestCase):

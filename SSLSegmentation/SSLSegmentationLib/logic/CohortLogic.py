@@ -227,6 +227,11 @@ class CohortLogic:
         """
         return None if self._results is None else self._results.quality(caseId)
 
+    def needsDice(self, caseId: str) -> bool:
+        """Whether the Dice of a case could be told and has not been measured for the current model."""
+        case = self._cases.get(caseId)
+        return case is not None and self._results is not None and self._results.needsDice(case)
+
     def ranking(self) -> Ranking | None:
         """The ranking by the current model, if there is one."""
         return None if self._results is None else self._results.ranking()
@@ -273,7 +278,7 @@ class CohortLogic:
         self._unchecked = []
         self._nextRound = 0.0
         if self._results is not None:
-            self._results.cohort = cohort
+            self._results.takeCohort(cohort)
 
     def _refreshCohort(self) -> bool:
         assert self.cohort is not None
@@ -357,7 +362,7 @@ class CohortLogic:
             state=self._stateInWords(case, predicted, missing),
             review=case.review,
             annotated=tuple(case.annotated),
-            dice=None,
+            dice=None if results is None else results.dice.get(case.id),
             priority=None if ranked is None else ranked.priority,
             reason="" if ranked is None else ranked.reason,
             verdict=None if results is None else results.verdicts.get(case.id),

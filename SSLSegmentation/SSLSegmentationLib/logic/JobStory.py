@@ -23,6 +23,7 @@ class JobStory:
         done: cases prepared.
         total: cases to prepare.
         share: of the case at hand, 0 to 1.
+        case: id of the case at hand; empty where there is none.
         part: which of several trainings of one job this is (leave-one-out), from 1.
         parts: how many there are.
         losses: the curve of every loss.
@@ -45,6 +46,7 @@ class JobStory:
         self.done = 0
         self.total = 0
         self.share = 0.0
+        self.case = ""
         self.part = 1
         self.parts = 1
         self.losses = StepSeries()
@@ -99,6 +101,7 @@ class JobStory:
         self.phase = str(fields.get("phase") or "")
         self.done, self.total = int(fields.get("done") or 0), int(fields.get("total") or 0)
         self.share = float(fields.get("share") or 0.0)
+        self.case = str(fields.get("case") or "")
         self.part, self.parts = int(fields.get("part") or 1), int(fields.get("parts") or 1)
         losses = fields.get("losses")
         if losses:

@@ -7,8 +7,9 @@ import os
 import time
 from pathlib import Path
 
-from sslseg.contract.cohort import Cohort
+from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.models import ModelOrigin, read_origin
 from sslseg.contract.quality import (
     CaseQuality,
     RankedCase,
@@ -19,6 +20,7 @@ from sslseg.contract.quality import (
     read_quality,
     read_ranking,
 )
+from sslseg.contract.scores import Scores, can_be_scored, compared_files, read_scores, scores_path
 
 PREDICTION_SUFFIX = ".nii.gz"
 SETTLING_SECONDS = 2.0
@@ -97,10 +99,18 @@ class ModelResults:
         self.uncertainties: dict[str, float] = {}
         """Of the cases, 0..1, as their quality cards say."""
         self.ranked: dict[str, RankedCase] = {}
+        self.dice: dict[str, float] = {}
+        """Mean measured Dice of the cases where it can be told, 0..1."""
         self._ranking: Ranking | None = None
         self._rankingStamp: Stamp | None = None
         self._predictions = FolderWatch(cohort.prediction_path(model, "case").parent, PREDICTION_SUFFIX)
         self._cards = FolderWatch(quality_path(cohort, model, "case").parent, ".json")
+        self._scores = Scores(model)
+        self._scoresStamp: Stamp | None = None
+        self._scored: set[str] = set()
+        self._compare = False
+        self._origin: ModelOrigin | None = None
+        self._originStamp: Stamp | None = None
         self._unread: set[str] = set()
         self._quality: dict[str, tuple[Stamp, CaseQuality | None]] = {}
 
@@ -108,6 +118,8 @@ class ModelResults:
         """Look for changes until `time.monotonic()` reaches `deadline`; True if there were any."""
         changed = bool(self._predictions.changedNames())
         changed |= self._refreshRanking()
+        self._compare |= changed
+        changed |= self._refreshDice()
         self._unread |= self._cards.changedNames()
         while self._unread and time.monotonic() < deadline:
             changed |= self._readVerdict(self._unread.pop())
@@ -119,6 +131,16 @@ class ModelResults:
     def predictionStamp(self, caseId: str) -> Stamp | None:
         """Changes when the case is predicted again."""
         return self._predictions.files.get(caseId)
+
+    def takeCohort(self, cohort: Cohort) -> None:
+        """The cohort was read again: what a person drew may have changed, and scores may no longer hold."""
+        self.cohort = cohort
+        self._compare = True
+
+    def needsDice(self, case: Case) -> bool:
+        """Whether the Dice of a case could be told and has not been measured."""
+        isKnown = case.id in self._scored or not self.isPredicted(case.id)
+        return not isKnown and can_be_scored(case, self._readOrigin())
 
     def ranking(self) -> Ranking | None:
         return self._ranking
@@ -151,6 +173,34 @@ class ModelResults:
             self.problem = str(error)
         self.ranked = {entry.case: entry for entry in self._ranking.cases} if self._ranking else {}
         return True
+
+    def _refreshDice(self) -> bool:
+        stamp = stampOf(scores_path(self.cohort, self.model))
+        if stamp != self._scoresStamp:
+            self._scoresStamp, self._compare = stamp, True
+            try:
+                self._scores = read_scores(self.cohort, self.model)
+            except SSLSegError:
+                self._scores = Scores(self.model)  # it is measured again
+        if not self._compare:
+            return False
+        self._compare = False
+        before, self.dice, self._scored = self.dice, {}, set()
+        for case in self.cohort.cases:
+            score = self._scores.cases.get(case.id)
+            if score is None or score.files != compared_files(self.cohort, self.model, case):
+                continue
+            self._scored.add(case.id)
+            if score.mean is not None:
+                self.dice[case.id] = score.mean
+        return self.dice != before
+
+    def _readOrigin(self) -> ModelOrigin | None:
+        stamp = stampOf(self.cohort.model_folder(self.model) / "sslseg.json")
+        if stamp != self._originStamp:
+            self._originStamp = stamp
+            self._origin = read_origin(self.cohort, self.model)
+        return self._origin
 
     def _readVerdict(self, caseId: str) -> bool:
         before = self.verdicts.pop(caseId, None), self.uncertainties.pop(caseId, None)

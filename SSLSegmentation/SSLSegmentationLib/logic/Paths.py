@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2]
@@ -33,6 +35,12 @@ def uiPath(name: str) -> Path:
 def iconPath(name: str) -> Path:
     """A picture of the module, such as `iconPath("SSLSegmentation")`."""
     return MODULE_FOLDER / "Resources" / "Icons" / f"{name}.png"
+
+
+def withBackend(variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables with which a Python finds `sslseg`."""
+    paths = filter(None, (str(backendFolder()), variables.get("PYTHONPATH", "")))
+    return {**variables, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def ensureContract() -> None:
