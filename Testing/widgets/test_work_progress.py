@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unittest
 from dataclasses import replace
+from pathlib import Path
 
 from SSLSegmentationLib.logic.WorkProgress import Section, WorkProgress
 
@@ -18,12 +19,19 @@ class WorkProgressTest(unittest.TestCase):
     def test_setup_closes_and_the_cohort_opens_once_the_backend_is_ready(self) -> None:
         self.assertEqual(READY.sectionsSince(NOTHING), {Section.SETUP: False, Section.COHORT: True})
 
-    def test_annotate_opens_with_a_case(self) -> None:
-        self.assertEqual(replace(READY, case="case_0001").sectionsSince(READY), {Section.ANNOTATE: True})
+    def test_annotate_opens_with_the_first_case_and_not_again(self) -> None:
+        first = replace(READY, opened=True)
+        self.assertEqual(first.sectionsSince(READY), {Section.ANNOTATE: True})
+        self.assertEqual(first.sectionsSince(first), {})
 
-    def test_the_next_case_touches_nothing(self) -> None:
-        first, second = replace(READY, case="case_0001"), replace(READY, case="case_0002")
-        self.assertEqual(second.sectionsSince(first), {})
+    def test_a_case_that_is_opened_for_review_leaves_annotate_alone(self) -> None:
+        self.assertEqual(replace(READY, opened=True).sectionsSince(READY, isReviewing=True), {})
+
+    def test_another_cohort_begins_anew(self) -> None:
+        one = replace(READY, folder=Path("one"), opened=True, annotated=True)
+        other = replace(one, folder=Path("other"))
+        self.assertEqual(other.sectionsSince(one), {Section.ANNOTATE: True, Section.TRAIN: True})
+        self.assertEqual(replace(READY, folder=None).sectionsSince(one), {})
 
     def test_train_opens_with_the_first_annotation(self) -> None:
         self.assertEqual(replace(READY, annotated=True).sectionsSince(READY), {Section.TRAIN: True})
@@ -43,4 +51,4 @@ class WorkProgressTest(unittest.TestCase):
     def test_without_news_nothing_is_touched(self) -> None:
         self.assertEqual(READY.sectionsSince(READY), {})
         self.assertEqual(NOTHING.sectionsSince(NOTHING), {})
-        self.assertEqual(READY.sectionsSince(replace(READY, annotated=True, case="x")), {})
+        self.assertEqual(READY.sectionsSince(replace(READY, annotated=True, opened=True)), {})

@@ -85,9 +85,9 @@ class ModuleWidget:
             (self.setupLogic.changed, self._followWork),
             (self.cohortLogic.changed, self._onCohortChanged),
             (self.caseLogic.opened, self._followCase),
-            (self.caseLogic.closed, self._followWork),
             (self.caseLogic.stateChanged, self._adaptTimer),
             (self.sampleCohort.changed, self._showSample),
+            (self.panels[Section.REVIEW].correctionAsked, self._onCorrectionAsked),
         )
         for signal, receiver in self._connections:
             signal.connect(receiver)
@@ -125,7 +125,7 @@ class ModuleWidget:
             Section.ANNOTATE: AnnotatePanel(cohort, case, **dialogs),
             Section.TRAIN: TrainPanel(cohort, jobs, setup, **dialogs),
             Section.REVIEW: ReviewPanel(cohort, case, jobs, **dialogs),
-            Section.EXPORT: ExportPanel(cohort, jobs, **dialogs),
+            Section.EXPORT: ExportPanel(cohort, jobs, case, **dialogs),
         }
         for section, panel in panels.items():
             self.section(section).layout().addWidget(panel.widget)
@@ -242,10 +242,15 @@ class ModuleWidget:
 
     def _followWork(self) -> None:
         """Open and close sections as the work moves on."""
-        now = WorkProgress.of(self.setupLogic, self.cohortLogic, self.caseLogic)
-        for section, isOpen in now.sectionsSince(self._progress).items():
+        now = self._progress.next(self.setupLogic, self.cohortLogic, self.caseLogic)
+        isReviewing = not self.section(Section.REVIEW).collapsed
+        for section, isOpen in now.sectionsSince(self._progress, isReviewing).items():
             self.section(section).collapsed = not isOpen
         self._progress = now
+
+    def _onCorrectionAsked(self, organ: str) -> None:
+        """A person wants to draw in a prediction."""
+        self.section(Section.ANNOTATE).collapsed = False
 
     def _showSample(self) -> None:
         self._showNotice(self.sampleCohort.sentence)
