@@ -35,14 +35,14 @@ def signatureOf(native: QtCore.QObject, signal: str) -> str | None:
     text = signal[1:] if signal[:1] == "2" else signal
     for candidate in (text, _VTK_POINTER.sub("PyObject", text)):
         normal = bytes(QtCore.QMetaObject.normalizedSignature(candidate).data()).decode()
-        if native.metaObject().indexOfSignal(normal) >= 0:
+        if type(native).staticMetaObject.indexOfSignal(normal) >= 0:
             return normal
     return None
 
 
 def firstSignature(native: QtCore.QObject, name: str) -> str:
     """The signature of the first overload of a signal, which is the one that the signal attribute means."""
-    meta = native.metaObject()
+    meta = type(native).staticMetaObject
     for index in range(meta.methodCount()):
         method = meta.method(index)
         if (
@@ -83,7 +83,7 @@ def connect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
     """`connect(signal, callable)` or `connect(signal, receiver, slot)`; False where there is no such signal or slot."""
     signature = signatureOf(native, signal)
     if signature is None:
-        kind = native.metaObject().className()
+        kind = type(native).__name__
         print(f"PythonQt: QObject::connect() signal '{signal}' does not exist on {kind}", file=sys.stderr)
         return False
     if len(target) == 1 and callable(target[0]):
@@ -94,7 +94,7 @@ def connect(native: QtCore.QObject, signal: str, *target: Any) -> bool:
     receiver, name = toQt(target[0]), target[1]
     slotName = name[1:] if name[:1] in "12" else name
     normal = bytes(QtCore.QMetaObject.normalizedSignature(slotName).data()).decode()
-    if receiver.metaObject().indexOfMethod(normal) < 0:
+    if type(receiver).staticMetaObject.indexOfMethod(normal) < 0:
         return False
     return bool(QtCore.QObject.connect(native, QtCore.SIGNAL(signature), receiver, QtCore.SLOT(normal)))
 

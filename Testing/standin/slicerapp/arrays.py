@@ -89,19 +89,16 @@ def arrayFromSegmentBinaryLabelmap(
     import slicer
 
     reference = _reference(segmentationNode, referenceVolumeNode)
-    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "__temp__")
-    try:
-        ids = vtk.vtkStringArray()
-        ids.InsertNextValue(segmentId)
-        logic = slicer.modules.segmentations.logic()
-        if not logic.ExportSegmentsToLabelmapNode(segmentationNode, ids, labels, reference):
-            raise RuntimeError("Export of segment failed.")
-        return arrayFromVolume(labels).copy()
-    finally:
-        colors = labels.GetDisplayNode().GetColorNode() if labels.GetDisplayNode() is not None else None
-        if colors is not None and colors.GetID() and colors.GetName().startswith("__temp__"):
-            slicer.mrmlScene.RemoveNode(colors)
-        slicer.mrmlScene.RemoveNode(labels)
+    ids = vtk.vtkStringArray()
+    ids.InsertNextValue(segmentId)
+    grid = slicer.modules.segmentations.logic().CreateOrientedImageDataFromVolumeNode(reference)
+    grid.UnRegister(None)
+    image = slicer_core.vtkOrientedImageData()
+    extent = slicer_core.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    if not segmentationNode.GenerateMergedLabelmapForAllSegments(image, extent, grid, ids):
+        raise RuntimeError("Export of segment failed.")
+    columns, rows, slices = image.GetDimensions()
+    return numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(slices, rows, columns).copy()
 
 
 def arrayFromSegmentInternalBinaryLabelmap(segmentationNode: Any, segmentId: str) -> np.ndarray:
