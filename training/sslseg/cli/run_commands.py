@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sslseg.cli.console import EventConsole, duration, out
-from sslseg.contract.cohort import Cohort, Use, check_name
+from sslseg.contract.cohort import Cohort, Use, check_name, free_name
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
 from sslseg.contract.jobs import Job, JobSettings, JobState
@@ -320,8 +320,7 @@ def _model_name(cohort: Cohort, method: str, name: str | None) -> str:
                 remedy="Choose another --name; models are never overwritten.",
             )
         return name
-    numbered = (f"{method}-{number}" for number in range(2, 10_000))
-    return next(candidate for candidate in (method, *numbered) if candidate not in taken)
+    return free_name(method, taken)
 
 
 def _unfinished_training(folder: Path, name: str | None) -> Job:

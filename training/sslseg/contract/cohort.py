@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -338,3 +339,9 @@ def check_name(name: str, what: str) -> str:
             remedy="Use up to 100 letters, digits, dots, hyphens, underscores; start with a letter or digit.",
         )
     return name
+
+
+def free_name(base: str, taken: Collection[str]) -> str:
+    """`base` if it is not among `taken`, else `base-2`, `base-3`, ..."""
+    numbered = (f"{base}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([base], numbered) if name not in taken)
