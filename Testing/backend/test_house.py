@@ -36,7 +36,7 @@ ALLOWED = {
     },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",
-        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check",
+        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check", "phantoms",
     },
 }  # fmt: skip
 
