@@ -190,6 +190,7 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):
         for text in ("+ Add", "- Remove", "Show 3D"):
             row.addWidget(QtWidgets.QPushButton(text))
         self._table = _SegmentTable()
+        self._table.setObjectName("SegmentsTableView")
         self._table.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode.SingleSelection)
         self._table.itemSelectionChanged.connect(self._onSelection)
         self._effects = QtWidgets.QGroupBox("Effects")
