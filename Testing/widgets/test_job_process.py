@@ -112,7 +112,7 @@ class JobProcessTest(unittest.TestCase):
 
     def test_a_job_runs_on_without_slicer_and_is_found_again_by_two(self) -> None:
         monitor = self.start(STUBBORN)
-        self.until(monitor, JobState.RUNNING)
+        self.assertTrue(wait_for(lambda: monitor.story.step == 5, self.jobs.poll))
         self.jobs.close()
         later = [JobLogic(self.setup, ACohort(self.folder / "cohort")) for _ in range(2)]
         for jobs in later:

@@ -199,7 +199,9 @@ class CurveLogic:
 
     def viewNode(self) -> Any:
         """The node for a plot view in a panel; another one after the scene was closed."""
-        if self._view is None or not slicer.mrmlScene.IsNodePresent(self._view):
+        # Closing the scene empties a view node and leaves it there; its parent goes.
+        parts = (self._view, self._owner)
+        if not all(node is not None and slicer.mrmlScene.IsNodePresent(node) for node in parts):
             self._makeView()
             self._point()
         return self._view
