@@ -64,12 +64,10 @@ class ExportPlan:
     Attributes:
         caseIds: the cases it would write.
         notes: sentences on what would be left out, and why.
-        existing: files in the folder that it would replace.
     """
 
     caseIds: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    existing: tuple[Path, ...] = ()
 
 
 class ExportLogic:
@@ -77,9 +75,9 @@ class ExportLogic:
 
     ```
     export = ExportLogic(cohortLogic, jobLogic)
-    plan = export.plan(choice)
-    if not plan.existing or confirm(...):
-        export.start(choice, overwrite=bool(plan.existing))
+    existing = export.existing(choice)
+    if not existing or confirm(existingInWords(existing)):
+        export.start(choice, overwrite=bool(existing))
     export.monitor.sentence; export.results()
     ```
     """
@@ -108,7 +106,7 @@ class ExportLogic:
         return [case.id for case in cohort.cases if case.id in predicted or _isAccepted(case)]
 
     def plan(self, choice: ExportChoice) -> ExportPlan:
-        """What an export would write, leave out and replace."""
+        """What an export would write, and what it would leave out."""
         cohort = self._cohort.cohort
         if cohort is None:
             return ExportPlan((), (_("No cohort is open."),))
@@ -125,9 +123,14 @@ class ExportLogic:
             if len(fromDicom) < len(chosen):
                 notes.append(_notFromDicom(len(chosen) - len(fromDicom), len(chosen)))
             chosen = fromDicom
-        files = [case_file(choice.folder, caseId, choice.format) for caseId in chosen]
-        files += table_files(choice.folder, choice.format) if chosen else []
-        return ExportPlan(tuple(chosen), tuple(notes), tuple(path for path in files if path.exists()))
+        return ExportPlan(tuple(chosen), tuple(notes))
+
+    def existing(self, choice: ExportChoice) -> list[Path]:
+        """The files in the folder that an export would replace."""
+        caseIds = self.plan(choice).caseIds
+        files = [case_file(choice.folder, caseId, choice.format) for caseId in caseIds]
+        files += table_files(choice.folder, choice.format) if caseIds else []
+        return [path for path in files if path.exists()]
 
     def start(self, choice: ExportChoice, *, overwrite: bool = False) -> Any:
         """Export; the job's monitor.

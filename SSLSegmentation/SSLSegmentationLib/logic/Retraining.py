@@ -161,9 +161,9 @@ class Retraining:
 
 
 def _reviewed(case: Case, model: str) -> Decision | None:
-    """Whether the prediction of this model was accepted or corrected."""
+    """What was decided about the prediction of this model; None if nothing was."""
     decision = case.provenance.get(REVIEW_KEY)
-    known = (Decision.ACCEPTED.value, Decision.CORRECTED.value)
+    known = [decision.value for decision in Decision if decision.isMade]
     return Decision(decision) if decision in known and case.provenance.get(MODEL_KEY) == model else None
 
 
@@ -173,6 +173,7 @@ def _changes(new: dict[str, Decision | None]) -> str:
     parts = [
         (counts[Decision.CORRECTED], _("corrected")),
         (counts[Decision.ACCEPTED], _("accepted")),
+        (counts[Decision.REJECTED], _("accepted in part")),
         (counts[None], _("annotated")),
     ]
     told = [(count, word) for count, word in parts if count]

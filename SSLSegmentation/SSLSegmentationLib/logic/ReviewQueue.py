@@ -160,7 +160,12 @@ def progressInWords(queue: ReviewQueue) -> str:
     parts = [
         text.format(count=counts[decision])
         for decision, text in (
-            (Decision.ACCEPTED, _("{count} accepted as they were")),
+            (
+                Decision.ACCEPTED,
+                _("1 accepted as it was")
+                if counts[Decision.ACCEPTED] == 1
+                else _("{count} accepted as they were"),
+            ),
             (Decision.CORRECTED, _("{count} corrected")),
             (Decision.REJECTED, _("{count} rejected")),
         )

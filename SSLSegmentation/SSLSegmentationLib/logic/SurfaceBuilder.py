@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,11 +34,10 @@ class SurfaceBuilder:
     builder.start(segmentationNode, segmentIds)
     timer.connect("timeout()", builder.step)      # until it returns False
     ```
-    A segment that has a surface keeps it. `slowest` is the longest step so far, in seconds.
+    A segment that has a surface keeps it. `done` of `total` segments are through.
     """
 
     def __init__(self, mostVoxels: int = MOST_VOXELS) -> None:
-        self.slowest = 0.0
         self.done = 0
         self.total = 0
         self._mostVoxels = mostVoxels
@@ -62,12 +60,10 @@ class SurfaceBuilder:
         """Do one short piece of work; False when nothing is left."""
         if self._work is None:
             return False
-        begin = time.perf_counter()
         try:
             next(self._work)
         except StopIteration:
             self._work = None
-        self.slowest = max(self.slowest, time.perf_counter() - begin)
         return self.isBusy
 
     def _all(self, node: Any, segmentIds: list[str]) -> Iterator[None]:

@@ -10,18 +10,26 @@ from slicer.i18n import tr as _
 
 from sslseg.contract.cohort import ReviewState
 from SSLSegmentationLib.logic.ReviewLogic import OrganCard
-from SSLSegmentationLib.widgets.QueueTable import ROW_HEIGHT, verdictInWords
+from SSLSegmentationLib.widgets.QueueTable import prepareTable, showAllRows, verdictInWords
 from SSLSegmentationLib.widgets.Swatch import swatch, verdictSwatch
 
-ORGAN, VERDICT, VOLUME, DICE, DECISION = range(5)
-COLUMN_WIDTHS = {ORGAN: 110, VERDICT: 90, VOLUME: 48, DICE: 38}
+ORGAN, VERDICT, VOLUME, DICE = range(4)
+COLUMN_WIDTHS = {VERDICT: 104, VOLUME: 52, DICE: 42}
+MOST_ROWS = 12
+
+MARKS = {
+    ReviewState.NOT_STARTED: "",
+    ReviewState.IN_PROGRESS: "✎ ",
+    ReviewState.COMPLETED: "✓ ",
+    ReviewState.FLAGGED: "✗ ",
+}
 
 
 def statusInWords(status: ReviewState) -> str:
     """What was decided about an organ, in the user's language."""
     return {
-        ReviewState.NOT_STARTED: "",
-        ReviewState.IN_PROGRESS: _("in work"),
+        ReviewState.NOT_STARTED: _("to be decided"),
+        ReviewState.IN_PROGRESS: _("being corrected"),
         ReviewState.COMPLETED: _("accepted"),
         ReviewState.FLAGGED: _("rejected"),
     }[status]
@@ -52,9 +60,7 @@ class OrganTable:
         self._table = table
         self._onSelected = onSelected
         self._shown: list[OrganCard] = []
-        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        for column, width in COLUMN_WIDTHS.items():
-            table.setColumnWidth(column, width)
+        prepareTable(table, COLUMN_WIDTHS, stretched=ORGAN)
         table.connect("itemSelectionChanged()", self._onSelectionChanged)
 
     @property
@@ -69,6 +75,7 @@ class OrganTable:
         if names != before:
             self._table.clearContents()
             self._table.setRowCount(len(cards))
+            showAllRows(self._table, MOST_ROWS)
             self._shown = []
         for row, card in enumerate(cards):
             if not self._shown or self._shown[row] != card:
@@ -95,15 +102,14 @@ class OrganTable:
         quality = card.quality
         dice = None if quality is None else quality.expected_dice
         texts = (
-            card.label.name,
+            MARKS[card.status] + card.label.name,
             "" if quality is None else verdictInWords(quality.verdict),
             "" if quality is None else _volume(quality.volume_ml),
             "" if dice is None else f"{dice:.2f}",
-            statusInWords(card.status),
         )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(organInWords(card) if column in (ORGAN, VERDICT) else text)
+            item.setToolTip(f"{statusInWords(card.status)}\n{organInWords(card)}")
             self._table.setItem(row, column, item)
         for column in (VOLUME, DICE):
             self._table.item(row, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)

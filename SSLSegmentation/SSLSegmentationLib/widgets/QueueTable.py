@@ -13,8 +13,9 @@ from SSLSegmentationLib.logic.ReviewQueue import Decision, QueueEntry, ReviewQue
 from SSLSegmentationLib.widgets.Swatch import verdictSwatch
 
 CASE, VERDICT, GAIN, REASON = range(4)
-COLUMN_WIDTHS = {CASE: 100, VERDICT: 90, GAIN: 40}
+COLUMN_WIDTHS = {CASE: 98, VERDICT: 104, GAIN: 40}
 ROW_HEIGHT = 22
+FEWEST_ROWS, MOST_ROWS = 3, 8
 
 MARKS = {
     Decision.OPEN: "",
@@ -45,6 +46,22 @@ def decisionInWords(decision: Decision) -> str:
     }[decision]
 
 
+def prepareTable(table: Any, widths: dict[int, int], *, stretched: int) -> None:
+    """Give the columns their widths in pixels; one takes what is left of any width of the panel."""
+    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    header = table.horizontalHeader()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+    for column, width in widths.items():
+        table.setColumnWidth(column, width)
+
+
+def showAllRows(table: Any, most: int) -> None:
+    """Make a table as high as its rows, up to `most` of them; the others are scrolled to."""
+    rows = min(max(table.rowCount, FEWEST_ROWS), most)
+    table.setFixedHeight(ROW_HEIGHT * rows + table.horizontalHeader().height + 2 * table.frameWidth)
+
+
 class QueueTable:
     """Shows a `ReviewQueue`; writes only the rows that changed.
 
@@ -58,9 +75,7 @@ class QueueTable:
         self._onOpen = onOpen
         self._shown: tuple[QueueEntry, ...] = ()
         table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        for column, width in COLUMN_WIDTHS.items():
-            table.setColumnWidth(column, width)
+        prepareTable(table, COLUMN_WIDTHS, stretched=REASON)
         table.connect("cellDoubleClicked(int,int)", self._onDoubleClicked)
 
     def show(self, queue: ReviewQueue, current: str | None, *, openOnly: bool) -> None:
@@ -75,6 +90,7 @@ class QueueTable:
         if [entry.caseId for entry in self._shown] != queue.caseIds:
             self._shown = ()
             table.setRowCount(len(queue.entries))
+            showAllRows(table, MOST_ROWS)
         for row, entry in enumerate(queue.entries):
             if not self._shown or self._shown[row] != entry:
                 self._write(row, entry)

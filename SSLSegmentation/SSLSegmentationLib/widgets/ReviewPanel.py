@@ -14,6 +14,7 @@ from sslseg.contract.cohort import ReviewState
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.jobs import KINDS
 from sslseg.contract.settings import PredictSettings
+from SSLSegmentationLib.logic.AfterSaving import AfterSaving
 from SSLSegmentationLib.logic.CaseLogic import CaseLogic
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.JobLogic import JobLogic
@@ -71,6 +72,7 @@ class ReviewPanel:
         self._showError = showError or slicer.util.errorDisplay
         self._isEntered = False
         self._section: Any = None
+        self._afterSaving = AfterSaving(caseLogic)
         self.review = ReviewLogic(cohortLogic, caseLogic, jobLogic)
 
         self.widget = slicer.util.loadUI(str(uiPath("ReviewPanel")))
@@ -111,6 +113,7 @@ class ReviewPanel:
         """Listen no more."""
         for signal, receiver in self._connections:
             signal.disconnect(receiver)
+        self._afterSaving.close()
         self.shortcuts.close()
         self.display.close()
         self.review.close()
@@ -205,7 +208,7 @@ class ReviewPanel:
         """Train on, starting from the current model."""
         advice = self.review.retraining.advice()
         if advice.isEnough or self._confirm(advice.sentence + "\n\n" + _("Train again all the same?")):
-            self._try(self.review.retraining.start)
+            self._afterSaving.do(lambda: self._try(self.review.retraining.start))
 
     def _makeActions(self) -> tuple[_Action, ...]:
         ui = self.ui
@@ -240,8 +243,9 @@ class ReviewPanel:
                 button.setFocusPolicy(
                     qt.Qt.TabFocus
                 )  # or else the space bar would press it again after a click
-        lines = [f"<b>{action.key}</b>&nbsp;{action.words}" for action in self._actions if action.key]
-        ui.helpLabel.text = ", ".join([*lines, _("<b>1</b> to <b>9</b>&nbsp;select an organ")])
+        lines = [(action.key, action.words) for action in self._actions if action.key]
+        lines.append(("1 … 9", _("select an organ")))
+        ui.helpLabel.text = _twoColumns([f"<b>{key}</b>&nbsp; {words}" for key, words in lines])
         ui.helpLabel.visible = False
         ui.helpButton.connect("toggled(bool)", ui.helpLabel.setVisible)
         ui.openOnlyCheckBox.connect("toggled(bool)", self.refresh)
@@ -293,13 +297,19 @@ class ReviewPanel:
         ui.caseGroup.visible = caseId is not None or opening is not None or bool(review.queue.entries)
         ui.displayGroup.visible = caseId is not None
         ui.undoButton.enabled = review.canUndo
+        ui.undoButton.visible = bool(cards) or review.canUndo
+        ui.advanceCheckBox.visible = bool(cards)
         self._showOrgan()
 
     def _caseInWords(self) -> str:
         review = self.review
         if self._case.caseId is None:
             return "" if self._case.openingId else _("Double-click a case, or press Next.")
-        sentences = [] if review.quality is None else [f"{reason}." for reason in review.quality.reasons]
+        entry = review.queue.entry(self._case.caseId)
+        reasons = [] if review.quality is None else list(review.quality.reasons)
+        if entry is not None and entry.priority is not None and entry.reason:
+            reasons.insert(0, entry.reason)
+        sentences = [f"{reason[0].upper()}{reason[1:]}." for reason in reasons]
         if review.decision.isMade:
             sentences.append(
                 _("Your decision: {decision}.").format(decision=decisionInWords(review.decision))
@@ -365,3 +375,11 @@ class ReviewPanel:
             action()
         except SSLSegError as error:
             self._showError(str(error))
+
+
+def _twoColumns(lines: list[str]) -> str:
+    """Rich text with the lines in two columns, read from top to bottom."""
+    half = (len(lines) + 1) // 2
+    pairs = zip(lines[:half], [*lines[half:], ""], strict=False)
+    rows = "".join(f"<tr><td width='170'>{left}</td><td>{right}</td></tr>" for left, right in pairs)
+    return f"<table>{rows}</table>"
