@@ -121,6 +121,10 @@ class SectionsTest(ModuleTestCase):
         self.module.panels[Section.REVIEW].correctionAsked.emit("liver")
         self.assertTrue(self.is_open(Section.ANNOTATE))
 
+    def test_setup_opens_when_a_person_wants_to_train_without_a_backend(self) -> None:
+        self.module.panels[Section.TRAIN].setupWanted.emit()
+        self.assertTrue(self.is_open(Section.SETUP))
+
     def test_the_panel_fits_into_400_pixels_with_every_section_open(self) -> None:
         self.answer(torch=None)
         for section in Section:

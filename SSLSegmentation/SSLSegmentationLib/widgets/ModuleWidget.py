@@ -88,6 +88,7 @@ class ModuleWidget:
             (self.caseLogic.stateChanged, self._adaptTimer),
             (self.sampleCohort.changed, self._showSample),
             (self.panels[Section.REVIEW].correctionAsked, self._onCorrectionAsked),
+            (self.panels[Section.TRAIN].setupWanted, self._onSetupWanted),
         )
         for signal, receiver in self._connections:
             signal.connect(receiver)
@@ -251,6 +252,13 @@ class ModuleWidget:
     def _onCorrectionAsked(self, organ: str) -> None:
         """A person wants to draw in a prediction."""
         self.section(Section.ANNOTATE).collapsed = False
+        segmentId = self.caseLogic.segmentId(organ) if organ else None
+        if segmentId is not None:
+            self.panels[Section.ANNOTATE].editorFrame.select(segmentId)
+
+    def _onSetupWanted(self) -> None:
+        """A person wants to train and the backend is not ready."""
+        self.section(Section.SETUP).collapsed = False
 
     def _showSample(self) -> None:
         self._showNotice(self.sampleCohort.sentence)
