@@ -142,6 +142,8 @@ def test_integers_are_taken_where_an_enumerator_is_due():
     table = qt.QTableWidget(1, 1)
     table.setSelectionBehavior(1)
     assert table.selectionBehavior == qt.QAbstractItemView.SelectRows
+    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+    assert len(buttons.buttons()) == 2
 
 
 def test_a_call_that_fits_no_overload_says_so(button):

@@ -12,7 +12,7 @@ from . import signals
 from .enums import enumType, enumValue
 from .instance import InstanceWrapper
 from .members import ENUM, ENUM_VALUE, NESTED_CLASS, NOT_FOUND, member
-from .methods import builtin_qt_slot, call, noKeywords
+from .methods import builtin_qt_slot, call, fitResult, noKeywords
 from .values import remember, setFactory, toPython, toQt, wrapperOf
 
 
@@ -122,7 +122,8 @@ def _override(base: type, name: str) -> Callable[..., Any]:
         if wrapper is None:
             return inherited(native, *arguments)
         try:
-            return toQt(getattr(wrapper, name)(*(toPython(argument) for argument in arguments)))
+            result = getattr(wrapper, name)(*(toPython(argument) for argument in arguments))
+            return fitResult(inherited, toQt(result))
         except Exception:
             signals.noteError()
             return inherited(native, *arguments)

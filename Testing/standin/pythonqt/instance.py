@@ -11,7 +11,7 @@ from shiboken6 import Shiboken
 
 from . import signals
 from .enums import enumType, enumValue
-from .members import ENUM, ENUM_VALUE, NESTED_CLASS, NOT_FOUND, PROPERTY, SIGNAL, SLOT, member
+from .members import ENUM, ENUM_VALUE, FIELD, NESTED_CLASS, NOT_FOUND, PROPERTY, SIGNAL, SLOT, member
 from .methods import builtin_qt_slot
 from .values import toPython, toQt
 
@@ -70,6 +70,8 @@ class InstanceWrapper:
         found = member(type(native), name)
         if found.kind == PROPERTY:
             self._writeProperty(name, found.value, value)
+        elif found.kind == FIELD:
+            setattr(native, name, toQt(value))
         elif found.kind != NOT_FOUND:
             raise AttributeError(
                 f"{found.kind} '{name}' can not be overwritten on {type(self).__name__} object"
@@ -132,13 +134,13 @@ class InstanceWrapper:
         )
 
     def __repr__(self) -> str:
-        if isinstance(self._native, QtCore.QByteArray):
+        valid, kind = Shiboken.isValid(self._native), type(self).__name__
+        if valid and isinstance(self._native, QtCore.QByteArray):
             return repr(bytes(self._native.data()))
-        address = Shiboken.getCppPointer(self._native)[0] if Shiboken.isValid(self._native) else 0
-        kind = type(self).__name__
+        address = Shiboken.getCppPointer(self._native)[0] if valid else 0
         if not isinstance(self._native, QtCore.QObject):
             return f"{kind} (C++ object at: {address:#x})"
-        if self._isDerived:
+        if self._isDerived or not valid:
             return f"{kind} ({self._nativeClass.__name__} at: {address:#x})"
         name = self._native.objectName()
         return f'{kind}({address:#x}, name = "{name}") ' if name else f"{kind}({address:#x}) "
@@ -152,6 +154,7 @@ _READERS: dict[str, Callable[[InstanceWrapper, Any, str, Any], Any]] = {
     SIGNAL: lambda self, native, name, value: signals.builtin_qt_signal(native, name),
     ENUM_VALUE: lambda self, native, name, value: enumValue(value),
     ENUM: lambda self, native, name, value: enumType(value),
+    FIELD: lambda self, native, name, value: toPython(getattr(native, name)),
     NESTED_CLASS: lambda self, native, name, value: toPython(value),
 }
 """How a member of a Qt class becomes the value of an attribute."""

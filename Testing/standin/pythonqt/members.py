@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import types
 from typing import Any, NamedTuple
 
 from PySide6 import QtCore
@@ -13,6 +14,7 @@ SIGNAL = "Signal"
 ENUM_VALUE = "EnumValue"
 ENUM = "Enum"
 NESTED_CLASS = "Nested class"
+FIELD = "Field"
 NOT_FOUND = "NotFound"
 
 
@@ -66,6 +68,8 @@ def _find(nativeClass: type, name: str) -> Member:
 def _kindOf(value: Any) -> str:
     if isinstance(value, QtCore.Signal):
         return SIGNAL
+    if isinstance(value, (types.GetSetDescriptorType, types.MemberDescriptorType, property)):
+        return FIELD
     if isinstance(value, type):
         return ENUM if issubclass(value, enum.Enum) else NESTED_CLASS
     return SLOT if callable(value) and not isinstance(value, enum.Enum) else ENUM_VALUE

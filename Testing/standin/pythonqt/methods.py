@@ -41,7 +41,8 @@ class builtin_qt_slot:
         return hash((self._name, id(self._owner)))
 
     def __repr__(self) -> str:
-        return f"<built-in qt slot {self._name} of {type(self._owner).__name__} object>"
+        owner = "" if self._owner is None else f" of {type(self._owner).__name__} object"
+        return f"<built-in qt slot {self._name}{owner}>"
 
 
 builtin_qt_slot.__module__ = "builtins"
@@ -113,10 +114,28 @@ def _fitValue(value: Any, annotation: Any) -> Any:
         if wanted is int and isinstance(value, enum.Enum):
             return value.value
         if isinstance(wanted, type) and issubclass(wanted, enum.Enum) and not isinstance(value, wanted):
-            try:
-                return wanted(value.value if isinstance(value, enum.Enum) else value)
-            except ValueError:
-                continue
+            number = value.value if isinstance(value, enum.Enum) else value
+            if _isOf(wanted, number):
+                return wanted(number)
+    return value
+
+
+def _isOf(kind: type[enum.Enum], number: int) -> bool:
+    """Whether a number is an enumerator, or made of flags that exist."""
+    known = [member.value for member in kind]
+    if not issubclass(kind, enum.Flag) or number in known:
+        return number in known
+    flags = 0
+    for value in known:
+        flags |= value
+    return number & ~flags == 0
+
+
+def fitResult(function: Callable[..., Any], value: Any) -> Any:
+    """What a virtual method written in Python returned, as the enumeration that Qt expects where it does."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        for signature in _signatures(function):
+            value = _fitValue(value, signature.return_annotation)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import Any
@@ -55,12 +56,14 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._options = _CommandOptions()
         self.setOrganizationName("standin")
         self.setApplicationName("Slicer")
+        self.setApplicationVersion("5.13.0")
         folder = str(core.temporaryPath)
         form = QtCore.QSettings.Format.IniFormat
         QtCore.QSettings.setDefaultFormat(form)
         for scope in (QtCore.QSettings.Scope.UserScope, QtCore.QSettings.Scope.SystemScope):
             QtCore.QSettings.setPath(form, scope, folder)
         self._settings = QtCore.QSettings(self)
+        atexit.register(self._settings.sync)
 
     def settings(self) -> QtCore.QSettings:
         return self._settings
@@ -123,4 +126,3 @@ class qSlicerApplication(QtWidgets.QApplication):
         str, lambda self: {"linux": "linux", "win32": "win", "darwin": "macosx"}.get(sys.platform, "")
     )
     arch = Property(str, lambda self: "amd64")
-    pythonExecutable = Property(str, lambda self: sys.executable)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,7 @@ class Core:
 def boot() -> Core:
     """A scene with colour tables, slice and 3D views, selection and subject hierarchy, and the logics around it."""
     folder = Path(tempfile.mkdtemp(prefix="Slicer-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     scene = slicer_core.vtkMRMLScene()
     application = slicer_core.vtkSlicerApplicationLogic()
     application.SetTemporaryPath(str(folder))
