@@ -230,6 +230,8 @@ def test_leaving_one_out_measures_each_case_by_a_model_trained_without_it(
     for organ, mean in record.dice.items():
         assert mean == pytest.approx(sum(part["dice"][organ] for part in parts) / annotated, abs=1e-3)
     assert "trained without it" in events.of("validation")[-1]["message"]
+    ends = [(told["part"], told["parts"]) for told in events.of("progress") if told["step"] == 2]
+    assert ends == [(part + 1, annotated + 1) for part in range(annotated + 1)]
     assert not events.of("warning")
 
 

@@ -23,11 +23,22 @@ class ProgressReport(lightning.Callback):
     """Writes a progress event about once a second, and at the last step.
 
     Only these steps read the losses, and so wait for the device; they also find out when a run has diverged.
+
+    Args:
+        events: gets the progress events.
+        steps: steps of the training.
+        part: which of the trainings of the run this is, from 1; the time left is that of all of them.
+        parts: how many there are.
+        seconds: between two events.
     """
 
-    def __init__(self, events: EventSink, steps: int, *, seconds: float = 1.0) -> None:
+    def __init__(
+        self, events: EventSink, steps: int, *, part: int = 1, parts: int = 1, seconds: float = 1.0
+    ) -> None:
         self.events = events
         self.steps = steps
+        self.part = part
+        self.parts = parts
         self.seconds = seconds
         self._last = -math.inf
         self._started = 0.0
@@ -47,11 +58,14 @@ class ProgressReport(lightning.Callback):
         self._last = now
         losses = finite_losses(method)
         seconds_a_step = (now - self._started) / max(1, step - self._first_step)
+        steps_left = self.steps * (self.parts - self.part + 1) - step
         self.events.write(
             "progress",
             step=step,
             steps=self.steps,
-            seconds_left=round(seconds_a_step * (self.steps - step), 1),
+            part=self.part,
+            parts=self.parts,
+            seconds_left=round(seconds_a_step * steps_left, 1),
             losses={name: round(value, 5) for name, value in losses.items()},
             learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
         )

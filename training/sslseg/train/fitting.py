@@ -94,6 +94,8 @@ class Fitting:
         run_path: where `prepared` is kept.
         checkpoint_seconds: time between two checkpoints.
         begin_with: model whose weights the networks start with, unless there is a checkpoint.
+        part: which of the trainings of the run the next fit is, from 1.
+        parts: how many there are.
     """
 
     settings: TrainSettings
@@ -104,6 +106,8 @@ class Fitting:
     run_path: Path
     checkpoint_seconds: float
     begin_with: TrainedModel | None = None
+    part: int = 1
+    parts: int = 1
 
     def fit(self, stores: Stores, checkpoint_path: Path) -> Fitted:
         """Train from `checkpoint_path` or from the beginning; with smaller batches where memory is short."""
@@ -140,6 +144,7 @@ def _fit(fitting: Fitting, stores: Stores, checkpoint_path: Path) -> Fitted:
         every=recipe.validation_every,
         steps=recipe.steps,
     )
+    report = ProgressReport(events, recipe.steps, part=fitting.part, parts=fitting.parts)
     checkpoints = Checkpoints(checkpoint_path, fitting.cancel, seconds=fitting.checkpoint_seconds)
     with _quiet_lightning():
         trainer = lightning.Trainer(
@@ -147,7 +152,7 @@ def _fit(fitting: Fitting, stores: Stores, checkpoint_path: Path) -> Fitted:
             precision="bf16-mixed" if prepared.bfloat16 else "32-true",
             max_steps=recipe.steps,
             # The order matters: a checkpoint holds what was measured at its step.
-            callbacks=[measurements, ProgressReport(events, recipe.steps), checkpoints],
+            callbacks=[measurements, report, checkpoints],
             benchmark=device.type == "cuda",
             logger=False,
             enable_checkpointing=False,

@@ -35,7 +35,9 @@ def leave_one_out(fitting: Fitting, stores: Stores, folder: Path) -> ValidationP
             remedy="Annotate another, or train without it.",
         )
     points = []
+    fitting.parts = len(stores.labelled) + 1
     for number, left_out in enumerate(stores.labelled, start=1):
+        fitting.part = number
         place = folder / f"without-{number}"
         point = _measured(place)
         if point is None:
@@ -48,6 +50,7 @@ def leave_one_out(fitting: Fitting, stores: Stores, folder: Path) -> ValidationP
             write_json(place / "dice.json", to_json(point))
             (place / "last.ckpt").unlink(missing_ok=True)
         points.append(point)
+    fitting.part = fitting.parts
     mean = ValidationPoint(points[-1].step, _mean_dice(points))
     fitting.events.write(
         "validation",
