@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sslseg.contract.errors import SSLSegError
 
@@ -137,6 +137,7 @@ def locked(path: str | Path, *, timeout: float = 30.0) -> Iterator[None]:
 def is_locked(path: str | Path) -> bool:
     """Whether somebody holds the lock file `path` now; it may lie where one may only read."""
     path = Path(path)
+    file: IO[bytes]
     try:
         file = path.open("r+b")
     except FileNotFoundError:
