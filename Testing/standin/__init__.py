@@ -14,7 +14,10 @@
 * Nothing is shown and nobody is asked: `slicer.util.messages` lists what `errorDisplay`, `infoDisplay`, … said;
   confirmations answer False, as in Slicer's testing mode.
 * An exception in a slot is printed and the program goes on, as in Slicer; `standin.slotErrors()` returns (and forgets)
-  the tracebacks, and the conftest fails a test that left one.
+  the tracebacks, and the conftest fails a test that left one, or that left one in an observer of a node.
+* Pictures: `standin.rendering` has `renderSlice`, `render3D`, `renderViews` for the scene and `grabWidget` for a panel,
+  in the light and the dark palette, 400 pixels wide.
+* A folder of tests needs a `conftest.py` with `from standin.fixtures import no_error_in_a_slot`.
 * Wait for something with `standin.processEvents(milliseconds)`, or in code that also runs inside Slicer with
   `slicer.app.processEvents()`.
 """
