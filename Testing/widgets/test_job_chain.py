@@ -17,7 +17,7 @@ from sslseg.contract.files import locked
 from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.settings import PredictSettings, TrainSettings
 
-TRAINING = TrainSettings(method="supervised", model="first")
+TRAINING = TrainSettings(method="supervised", model="first", device="cpu")
 THEN = ("predict", "predict")
 """Two jobs in a row."""
 
@@ -52,7 +52,7 @@ class JobChainTest(unittest.TestCase):
         self.end(training)
         self.assertEqual(followed, ["predict-0002"])
         second = self.jobs.monitors[1]
-        self.assertEqual(second.job.settings, PredictSettings(model="first"))
+        self.assertEqual(second.job.settings, PredictSettings(model="first", device="cpu"))
         self.assertTrue(second.isActive)
         self.end(second)
         self.end(self.jobs.monitors[2])
@@ -135,6 +135,15 @@ class JobChainTest(unittest.TestCase):
         self.jobs.poll()
         self.jobs.poll()
         self.assertEqual([m.state for m in self.jobs.monitors], [JobState.FINISHED, JobState.FAILED])
+
+    def test_nothing_follows_where_the_cohort_was_before_it_was_moved(self) -> None:
+        training = self.jobs.start(TRAINING, then=("predict",))
+        self.setup.isReady = False
+        self.end(training)
+        self.folder.rename(self.place / "moved")
+        self.setup.isReady = True
+        self.jobs.poll()
+        self.assertFalse(self.folder.exists())
 
     def test_a_damaged_word_of_what_follows_does_nothing(self) -> None:
         job = self._finished_alone(then=("predict",))

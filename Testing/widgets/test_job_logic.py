@@ -352,6 +352,25 @@ class FoundAgainTest(JobLogicCase):
             there = JobLogic(self.setup, ACohort(moved), launcher=ALauncher(), clock=self.clock)
             self.assertEqual(there.monitors[0].state, JobState.RUNNING)
 
+    def test_nothing_is_made_where_a_cohort_was_before_it_was_moved(self) -> None:
+        job = Job.create(self.folder, TRAINING)
+        tell_training(job, range(1, 4))
+        self.pass_()
+        self.folder.rename(self.place / "moved")
+        for start in (lambda: self.jobs.start(TRAINING), lambda: self.jobs.resume(job)):
+            with self.assertRaisesRegex(SSLSegError, "no longer there. If the cohort was moved"):
+                start()
+        self.pass_()
+        self.assertFalse(self.folder.exists())
+
+    def test_a_job_that_somebody_else_runs_between_two_looks_is_told_as_ended(self) -> None:
+        job = Job.create(self.folder, TRAINING)
+        self.pass_()
+        tell_training(job, range(1, 4))
+        job.events.write("finished")
+        self.pass_()
+        self.assertEqual(self.ended, [JobState.FINISHED])
+
     def test_a_job_of_ours_is_still_ours_after_another_cohort_was_open(self) -> None:
         cohort, launcher = ACohort(self.folder), ALauncher()
         jobs = JobLogic(self.setup, cohort, launcher=launcher, clock=self.clock)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import is_locked, locked, read_json, write_json
-from sslseg.contract.jobs import KINDS, Job, JobState
+from sslseg.contract.jobs import KINDS, Job
 from sslseg.contract.strict import from_json, to_json
 
 VERSION = 1
 FILE_NAME = "then.json"
 LAUNCH_SECONDS = 60.0
 """How long another Slicer may take to get a job going that it has said it launches."""
+LOCK_SECONDS = 1.0
+"""Longest wait for another Slicer, which holds the lock for milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class JobChain:
         Raises:
             SSLSegError: the folder of the job cannot be written to.
         """
-        with locked(self._lockPath):
+        with locked(self._lockPath, timeout=LOCK_SECONDS):
             chain = self._read()
             if chain is None and not then:
                 return
@@ -79,16 +81,14 @@ class JobChain:
         Raises:
             SSLSegError: the job cannot be made or launched.
         """
+        if not self.isOpen():
+            return True  # gone, perhaps with the whole cohort: a lock would make its folder anew
         if is_locked(self._lockPath):
             return False
-        with locked(self._lockPath, timeout=0.5):
+        with locked(self._lockPath, timeout=LOCK_SECONDS):
             chain = self._read()
-            if chain is None or not (chain.then or chain.next):
-                return True
-            following = self._following(chain)
-            if following is None:
-                return True
-            if following.state() is not JobState.WAITING:
+            following = None if chain is None else self._following(chain)
+            if chain is None or following is None or following.is_running or following.events_path.exists():
                 return True
             if self._now() - chain.launched < LAUNCH_SECONDS:
                 return False
@@ -102,11 +102,16 @@ class JobChain:
         if chain.next is not None:
             folder = self.job.folder.with_name(chain.next)
             return Job.open(folder) if (folder / "job.json").exists() else None
+        if not chain.then:
+            return None
         kind, *rest = chain.then
         model = getattr(self.job.settings, "model", None)
         if kind not in KINDS or not model or not self._hasModel(model):
             return None
-        following = Job.create(self.job.cohort_folder, KINDS[kind](model=model))
+        options = {"model": model}
+        if "device" in {field.name for field in fields(KINDS[kind])}:
+            options["device"] = getattr(self.job.settings, "device", "auto")
+        following = Job.create(self.job.cohort_folder, KINDS[kind](**options))
         if rest:
             JobChain(following).ask(rest)
         return following

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
+from sslseg.contract.cohort import FILE_NAME as COHORT_FILE
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.jobs import Job, JobSettings, JobState
 from sslseg.contract.settings import TrainSettings
@@ -120,7 +121,7 @@ class JobLogic:
         """
         if self._folder is None:
             raise SSLSegError(_("No cohort is open"), remedy=_("Open or make one in the Cohort section."))
-        self._checkReady()
+        self._checkReady(self._folder, COHORT_FILE)
         job = Job.create(self._folder, settings)
         if then:
             JobChain(job).ask(then)
@@ -137,7 +138,7 @@ class JobLogic:
             raise SSLSegError(
                 _("The job is still at work"), file=job.folder, remedy=_("Wait a moment, and try again.")
             )
-        self._checkReady()
+        self._checkReady(job.folder, "job.json")
         return self._run(job)
 
     def cancel(self, monitor: JobMonitor) -> None:
@@ -176,7 +177,14 @@ class JobLogic:
         if changed:
             self.changed.emit()
 
-    def _checkReady(self) -> None:
+    def _checkReady(self, folder: Path, name: str) -> None:
+        # Writing there would make the folder anew, beside the one that was moved.
+        if not (folder / name).exists():
+            raise SSLSegError(
+                _("The folder is no longer there"),
+                file=folder,
+                remedy=_("If the cohort was moved, open it at its new place."),
+            )
         if not self._setup.isReady:
             raise SSLSegError(_("The backend is not set up yet"), remedy=_("Open the Setup section."))
 
@@ -280,9 +288,10 @@ class JobLogic:
         return [*busy, *turn]
 
     def _watch(self, monitor: JobMonitor, budgetSeconds: float) -> bool:
-        wasActive = monitor.isActive
+        wasActive, before = monitor.isActive, monitor.state
         changed = monitor.poll(budgetSeconds)
-        if wasActive and not monitor.isActive:
+        # Somebody else's job may begin and end between two looks.
+        if not monitor.isActive and (wasActive or monitor.state is not before):
             self._noteChain(monitor)
             self._cohort.refresh()
             self.finished.emit(monitor)
