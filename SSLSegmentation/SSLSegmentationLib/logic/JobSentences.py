@@ -47,6 +47,12 @@ def _phrases(command: str) -> _Phrases:
         "export": _Phrases(
             _("The export"), _("Exporting"), _("The export is done."), _("case {step} of {steps}")
         ),
+        "export-model": _Phrases(
+            _("The export of the model '{model}'"),
+            _("Exporting the model '{model}'"),
+            _("The model '{model}' is exported as a MONAI bundle."),
+            _("{step} of {steps}"),
+        ),
         "import": _Phrases(
             _("The import"), _("Importing"), _("The import is done."), _("file {step} of {steps}")
         ),

@@ -13,7 +13,13 @@ from typing import Any
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import ENDINGS, EventWriter, read_events
 from sslseg.contract.files import is_locked, locked, read_json, write_json
-from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, TrainSettings
+from sslseg.contract.settings import (
+    ExportSettings,
+    ImportSettings,
+    ModelExportSettings,
+    PredictSettings,
+    TrainSettings,
+)
 from sslseg.contract.strict import from_json, to_json
 
 SCHEMA = "sslseg.job"
@@ -21,11 +27,12 @@ VERSION = 1
 LOOK_SECONDS = 0.5
 """How long a starting job waits for somebody who only looks whether it runs."""
 
-JobSettings = TrainSettings | PredictSettings | ExportSettings | ImportSettings
+JobSettings = TrainSettings | PredictSettings | ExportSettings | ModelExportSettings | ImportSettings
 KINDS: dict[str, type[JobSettings]] = {
     "train": TrainSettings,
     "predict": PredictSettings,
     "export": ExportSettings,
+    "export-model": ModelExportSettings,
     "import": ImportSettings,
 }
 """What a job can do, by the command in its job.json and in the name of its folder."""

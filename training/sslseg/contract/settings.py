@@ -135,6 +135,24 @@ class ExportSettings:
 
 
 @dataclass(frozen=True)
+class ModelExportSettings:
+    """One export of a model as a MONAI bundle.
+
+    Attributes:
+        model: name of a model of the cohort.
+        output: folder that becomes the bundle, not there yet or empty; a relative path starts at the cohort folder.
+    """
+
+    model: str
+    output: str
+
+    def __post_init__(self) -> None:
+        check_name(self.model, "model name")
+        if not self.output.strip():
+            raise ValueError("output must name a folder")
+
+
+@dataclass(frozen=True)
 class DicomSeries:
     """One series of a DICOM database, whose files may lie anywhere.
 

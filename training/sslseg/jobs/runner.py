@@ -18,7 +18,13 @@ from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink, failure_message, read_events
 from sslseg.contract.jobs import Job, JobState
-from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, TrainSettings
+from sslseg.contract.settings import (
+    ExportSettings,
+    ImportSettings,
+    ModelExportSettings,
+    PredictSettings,
+    TrainSettings,
+)
 
 PARENT_CHECK_SECONDS = 1.0
 STOP_FILE_CHECK_SECONDS = 0.25
@@ -120,6 +126,13 @@ def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], 
             str(event.fields["path"]) for event in read_events(job.events_path) if event.event == "artifact"
         }
         return not export_cohort(cohort, settings, events, cancel, own=frozenset(own)).cancelled
+    if isinstance(settings, ModelExportSettings):
+        from sslseg.export.model_export import export_model
+
+        events.write("started", command="export-model", device="cpu", step=0)
+        bundle = export_model(cohort.model_folder(settings.model), cohort.folder / settings.output)
+        events.write("artifact", path=str(bundle), kind="model")
+        return True
     from sslseg.predict.cohort_prediction import predict_cohort
 
     summary = predict_cohort(cohort, settings, events, cancel)
