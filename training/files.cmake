@@ -1,6 +1,7 @@
 # The files of the backend.
 set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/__init__.py
+  training/sslseg/api.py
   training/sslseg/bench/__init__.py
   training/sslseg/bench/accuracy.py
   training/sslseg/bench/experiment.py
@@ -90,9 +91,13 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/evaluate/surface.py
   training/sslseg/evaluate/table.py
   training/sslseg/export/__init__.py
+  training/sslseg/export/bundle_config.py
+  training/sslseg/export/bundle_scripts/__init__.py
+  training/sslseg/export/bundle_scripts/components.py
   training/sslseg/export/cohort_export.py
   training/sslseg/export/composition.py
   training/sslseg/export/dicom_seg.py
+  training/sslseg/export/model_export.py
   training/sslseg/export/tables.py
   training/sslseg/export/terminology.py
   training/sslseg/inference/__init__.py
@@ -167,6 +172,7 @@ set(SSLSEG_PYTHON_SCRIPTS
 
 set(SSLSEG_PYTHON_RESOURCES
   training/sslseg/contract/choices.json
+  training/sslseg/export/bundle_scripts/LICENSE
   training/sslseg/py.typed
   training/sslseg/report/templates/report.html.j2
   )

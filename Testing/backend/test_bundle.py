@@ -141,7 +141,7 @@ def test_describes_itself_as_a_monai_bundle(model: Path) -> None:
     assert (image["num_channels"], image["spatial_shape"], image["value_range"]) == (1, [16, 32, 32], [0, 1])
     assert prediction["num_channels"] == 3
     assert prediction["channel_def"] == {"0": "background", "1": "liver", "2": "spleen"}
-    assert metadata["label_classes"] == {"5": "liver", "2": "spleen"}
+    assert metadata["label_classes"] == "0 is background, 5 is liver, 2 is spleen"
 
 
 def test_the_readme_says_on_how_many_cases_it_was_measured(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ALLOWED = {
     "check": {"contract", "networks", "losses", "inference"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},
     "predict": {"contract", "data", "networks", "inference", "bundle"},
-    "export": {"contract", "data", "bundle"},
+    "export": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "data", "train", "predict", "evaluate", "export"},
     "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
@@ -36,7 +36,7 @@ ALLOWED = {
     },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",
-        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check", "phantoms",
+        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check", "phantoms", "export",
     },
 }  # fmt: skip
 

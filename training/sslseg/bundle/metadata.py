@@ -132,7 +132,7 @@ def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRec
         "name": name,
         "task": f"Segmentation of {', '.join(organs)} in {plan.modality}",
         "description": (
-            f"{' and '.join(networks)}, trained with {record.method} on {record.labelled} annotated "
+            f"{' and '.join(networks)}, trained with the method {record.method} on {record.labelled} annotated "
             f"and {record.unlabelled} unlabelled cases; patches of {shape} voxels of {spacing} mm."
         ),
         "authors": "the users of SSLSegmentation who trained this model",
@@ -140,7 +140,9 @@ def bundle_metadata(name: str, networks: list[str], plan: Plan, record: ModelRec
         "intended_use": INTENDED_USE,
         "data_type": plan.modality,
         "image_classes": f"one channel of {plan.modality}, scaled to [0, 1]",
-        "label_classes": {str(label.value): label.name for label in plan.labels},
+        "label_classes": ", ".join(
+            ["0 is background", *(f"{label.value} is {label.name}" for label in plan.labels)]
+        ),
         "eval_metrics": {f"dice_{organ}": value for organ, value in record.dice.items() if value is not None},
         "network_data_format": {
             "inputs": {

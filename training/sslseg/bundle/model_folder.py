@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -210,7 +211,7 @@ def _read_weights(path: Path, count: int) -> list[dict[str, torch.Tensor]]:
         raise SSLSegError(
             "The file is damaged, or holds more than weights", file=path, remedy=_COPY_AGAIN
         ) from error
-    states = content.get("networks") if isinstance(content, dict) else None
+    states = _by_network(content) if isinstance(content, dict) else None
     if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
         raise SSLSegError("The file does not hold the weights of a model", file=path, remedy=_COPY_AGAIN)
     if len(states) != count:
@@ -220,6 +221,19 @@ def _read_weights(path: Path, count: int) -> list[dict[str, torch.Tensor]]:
             remedy=_COPY_AGAIN,
         )
     return states
+
+
+def _by_network(content: dict[str, Any]) -> Any:
+    """The state of each network; an exported model has one state for all, with keys such as `networks.0.head.bias`."""
+    if "networks" in content:
+        return content["networks"]
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in content.items():
+        found = re.fullmatch(r"networks\.(\d+)\.(.+)", key)
+        if found is None:
+            return None
+        states.setdefault(int(found[1]), {})[found[2]] = value
+    return [states[number] for number in sorted(states)]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""export: what leaves the cohort."""
+"""export, export-model: what leaves the cohort."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
+from sslseg.cli.console import out
 from sslseg.cli.run_commands import CohortFolder, checked, chosen_cases, run_to_end
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import read_events
@@ -17,6 +19,7 @@ from sslseg.contract.settings import ExportFormat, ExportSettings
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(export)
+    app.command()(export_model)
 
 
 def export(
@@ -64,3 +67,21 @@ def export(
     events = read_events(job.events_path)
     if any(event.fields.get("failed") for event in events if event.event == "warning"):
         raise typer.Exit(2)
+
+
+def export_model(
+    cohort: Annotated[Path | None, typer.Argument(metavar="[COHORT]", help="Folder of the cohort.")] = None,
+    *,
+    model: Annotated[str, typer.Option(help="Name of a model of the cohort, or the path of a model folder.")],
+    output: Annotated[Path, typer.Option(help="The folder that becomes the bundle.")],
+) -> None:
+    """Write a model as a MONAI bundle: `python -m monai.bundle run` predicts with it, without this program.
+
+    It holds weights, the code of a prediction, what the model is for and how it came about; no case of the cohort.
+    """
+    from sslseg.export.model_export import export_model as write_bundle
+
+    folder = Path(model) if cohort is None else Cohort.read(cohort, check_files=False).model_folder(model)
+    bundle = write_bundle(folder, output)
+    out.print(f"[green]Exported[/] {escape(folder.name)} to {escape(str(bundle))}")
+    out.print("docs/README.md says what it is for and how MONAI runs it.")
