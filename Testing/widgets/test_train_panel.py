@@ -35,7 +35,11 @@ class PanelCase(unittest.TestCase):
         self.cohorts, self.setup, self.clock = CohortLogic(Settings()), ASetup(), AClock()
         self.launcher, self.errors = ALauncher(), []
         self.jobs = JobLogic(self.setup, self.cohorts, launcher=self.launcher, clock=self.clock)
-        self.panel = TrainPanel(self.cohorts, self.jobs, self.setup, showError=self.errors.append)
+        self.questions: list[str] = []
+        self.answer = True
+        self.panel = TrainPanel(
+            self.cohorts, self.jobs, self.setup, showError=self.errors.append, confirm=self.confirm
+        )
         self.addCleanup(self.panel.cleanup)
         self.ui = self.panel.ui
         self.cohorts.openCohort(self.make_cohort("cohort", self.annotated, self.unlabelled))
@@ -54,6 +58,10 @@ class PanelCase(unittest.TestCase):
     def shown(self, widget: Any) -> bool:
         """Whether a widget would be seen if the panel were."""
         return widget.isVisibleTo(self.panel.widget)
+
+    def confirm(self, question: str) -> bool:
+        self.questions.append(question)
+        return self.answer
 
     def choose(self, combo: Any, data: str) -> None:
         combo.currentIndex = combo.findData(data)
@@ -254,6 +262,7 @@ class TrainingTest(PanelCase):
         self.pass_()
         self.assertIn("Segmenting with 'mean_teacher': case 3 of 56", self.ui.statusLabel.text)
         self.assertEqual(self.panel.state, TrainState.WORKING)
+        self.assertFalse(self.shown(self.ui.thenCheck), "it is on its way already")
         self.end("failed", following, message="The scan is cut off.")
         self.assertEqual(
             (self.panel.state, self.ui.statusLabel.text), (TrainState.READY, "The scan is cut off.")
@@ -294,6 +303,19 @@ class TrainingTest(PanelCase):
         self.assertEqual(
             (self.panel.state, self.launcher.launched()), (TrainState.WORKING, ["train-0001"] * 2)
         )
+
+    def test_an_unfinished_training_is_left_behind_only_when_a_person_agrees(self) -> None:
+        monitor = self.start()
+        tell_training(monitor.job, range(1, 51))
+        self.pass_()
+        self.end("cancelled", step=50)
+        self.answer = False
+        self.ui.trainButton.click()
+        self.assertIn(f"sslseg run {monitor.job.folder}", self.questions[0])
+        self.assertEqual(self.launcher.launched(), ["train-0001"])
+        self.answer = True
+        self.ui.trainButton.click()
+        self.assertEqual(self.launcher.launched(), ["train-0001", "train-0002"])
 
     def test_a_crash_is_told_and_can_be_resumed(self) -> None:
         monitor = self.start()
@@ -377,7 +399,7 @@ class SceneTest(PanelCase):
     def test_the_plot_shows_the_chart_again_after_the_scene_was_closed(self) -> None:
         slicer.mrmlScene.Clear(0)
         self.pass_()
-        plot = self.ui.plotLayout.itemAt(0).widget()
+        plot = self.ui.curvesWidget.layout().itemAt(1).widget()
         chart = plot.mrmlPlotViewNode().GetPlotChartNode()
         self.assertTrue(slicer.mrmlScene.IsNodePresent(chart))
         self.assertEqual(chart.GetNumberOfPlotSeriesNodes(), 2)

@@ -55,7 +55,7 @@ class TrainPanel:
         jobLogic: runs the trainings.
         setupLogic: whether the backend is there.
         showError: tells a person what went wrong.
-        confirm: asks a person; nothing here is lost, so nothing is asked.
+        confirm: asks a person whether an unfinished training shall be left behind.
         choices: the methods, networks and presets; None takes those of the backend that came with the module.
         curveLogic: draws the curves.
         parent: the widget this one lies in.
@@ -80,6 +80,7 @@ class TrainPanel:
         self._cohorts = cohortLogic
         self._jobs = jobLogic
         self._setup = setupLogic
+        self._confirm = confirm or slicer.util.confirmOkCancelDisplay
         self._showError = showError or slicer.util.errorDisplay
         self._choices = choices or read_choices()
         self._origins: dict[tuple[Path, str], ModelOrigin | None] = {}
@@ -217,7 +218,7 @@ class TrainPanel:
         work = self.work
         if work is not None and work.isActive:
             self._try(lambda: self._jobs.cancel(work))
-        else:
+        elif work is None or self._leaveBehind(work):
             self._try(lambda: self._jobs.start(self.settings(), then=self._then()))
             self.refresh()
 
@@ -327,11 +328,13 @@ class TrainPanel:
         canResume = isIdle and work is not None and self._canResume(work)
         obstacle = self._obstacle() if isIdle else ""
         ui.choicesWidget.visible = isIdle
+        ui.thenCheck.visible = isIdle or work is self.training
         ui.hintsLabel.visible = isIdle and bool(self._outlook.hints)
         ui.obstacleLabel.text = obstacle
         ui.obstacleLabel.visible = bool(obstacle)
-        ui.wayOutButton.visible = isIdle and (not self._setup.isReady or bool(self._outlook.instead))
-        ui.wayOutButton.text = self._wayOutText()
+        wayOut = self._wayOut() if obstacle else ""
+        ui.wayOutButton.visible = bool(wayOut)
+        ui.wayOutButton.text = wayOut
         ui.resumeButton.visible = canResume
         ui.resumeButton.enabled = canResume and self._setup.isReady
         ui.resumeButton.toolTip = _("Go on from what is saved, with the settings it was started with.")
@@ -351,6 +354,16 @@ class TrainPanel:
         made = work is self.training and work.job.settings.model in self._cohorts.models
         return work.canResume and not work.isStopping and not made
 
+    def _leaveBehind(self, work: JobMonitor) -> bool:
+        """Whether to train anew though there is something to go on with."""
+        if not self._canResume(work) or work.state is JobState.FAILED:
+            return True
+        question = _(
+            "{sentence}\n\nTrain anew and leave it behind? From then on it can only be resumed in a terminal, with "
+            "'sslseg run {folder}'."
+        )
+        return self._confirm(question.format(sentence=work.sentence, folder=work.job.folder))
+
     def _obstacle(self) -> str:
         """Why no training can be started; empty if one can."""
         if self._cohorts.cohort is None:
@@ -359,7 +372,10 @@ class TrainPanel:
             return _("The backend is not ready: see the Setup section.")
         return self._outlook.refusal or nameProblem(self.ui.nameEdit.text.strip(), self._takenNames())
 
-    def _wayOutText(self) -> str:
+    def _wayOut(self) -> str:
+        """What the button beside a refused training offers; empty if nothing can be done with a click."""
+        if self._cohorts.cohort is None:
+            return ""
         if not self._setup.isReady:
             return _("Open Setup")
         instead = self._outlook.instead

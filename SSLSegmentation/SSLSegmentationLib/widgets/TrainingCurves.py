@@ -15,6 +15,9 @@ from SSLSegmentationLib.logic.JobMonitor import JobMonitor
 PLOT_HEIGHT = 210
 """Pixels: enough for a curve, and the buttons stay in sight."""
 
+PLOT_PLACE = 1
+"""Between the buttons and the figures."""
+
 
 class TrainingCurves:
     """Shows the curves of one training.
@@ -109,7 +112,7 @@ class TrainingCurves:
             self._plot = slicer.qMRMLPlotView()
             self._plot.setMRMLScene(slicer.mrmlScene)
             self._plot.setMinimumHeight(PLOT_HEIGHT)
-            self._ui.plotLayout.addWidget(self._plot)
+            self._ui.curvesWidget.layout().insertWidget(PLOT_PLACE, self._plot)
         node = self._curves.viewNode()
         if self._plot.mrmlPlotViewNode() is not node:
             self._plot.setMRMLPlotViewNode(node)
