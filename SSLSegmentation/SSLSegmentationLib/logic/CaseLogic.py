@@ -213,6 +213,7 @@ class CaseLogic(OpenOrgans):
             self.aboutToClose.emit(self._open.caseId)
             self._open.isModified = False
             self._part().leave()
+            self.closed.emit()
         self._watcher.close()
         self._cohortLogic.changed.disconnect(self._onCohortChanged)
 
@@ -223,7 +224,7 @@ class CaseLogic(OpenOrgans):
         self._isPolling = True
         try:
             while self._leftovers:
-                SceneNodes.removeNode(self._leftovers.pop())
+                SceneNodes.removeNode(self._leftovers.pop(), owned=True)
             self._saves.poll()
             for name in ("open", "draft", "uncertainty", "preload"):
                 work = self._works.get(name)
@@ -267,7 +268,7 @@ class CaseLogic(OpenOrgans):
         self.aboutToClose.emit(self._open.caseId)
         opened = self._part()
         # Not now: the scene is in the midst of removing one of them.
-        self._leftovers += [opened.uncertaintyNode, opened.segmentationNode, opened.volumeNode]
+        self._leftovers = [*SceneNodes.attachedNodes(node), *opened.nodes()]
         self.closed.emit()
         self.stateChanged.emit()
 

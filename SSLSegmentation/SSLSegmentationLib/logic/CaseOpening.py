@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,12 @@ def openingSteps(
             ).format(case=caseId, file=store.keepDraftBeside())
         )
         draft = None
+    if draft is not None:
+        sentences.append(
+            _("Restored: what was drawn here until {time} and not saved. Revert drops it.").format(
+                time=time.strftime("%x %H:%M", time.localtime(draft.saved))
+            )
+        )
     label = cohort.label_path(case)
     if label is not None and not label.exists():
         sentences.append(

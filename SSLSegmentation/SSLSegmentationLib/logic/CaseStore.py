@@ -101,7 +101,7 @@ class CaseStore:
 
     def draftFits(self, draft: Draft) -> bool:
         """Whether the draft goes on from the label map that is there now."""
-        return self.base in (draft.base, draft.digest)
+        return self.base is None or self.base in (draft.base, draft.digest)
 
     def saveDraft(
         self,
@@ -149,7 +149,7 @@ class CaseStore:
         path = self.folder / "labels" / f"{self.caseId}.nii.gz"
         with self._edit() as cohort:
             case = cohort.case(self.caseId)
-            if fileDigest(self._labels) not in (self.base, mine):
+            if fileDigest(self._labels) not in (None, self.base, mine):
                 if not replaceOther:
                     raise CaseConflictError(
                         _("{case} was saved by another program while it was open here").format(

@@ -69,26 +69,29 @@ class OpenCase:
         if not volumes or not segmentations or not liesOn(volumes[0], self.content.image.staged):
             return
         SegmentationNode.ensureSegments(segmentations[0], self.labels)
-        drawn = SegmentationNode.takeSnapshot(segmentations[0], volumes[0], self.labels)
-        for z in range(drawn.shape[0]):
-            if not np.array_equal(drawn.plane(z)[0], _plane(self.content.drawn, z, drawn.shape)):
-                self.isModified = True
-                self.content.sentences.append(
-                    _(
-                        "The scene brought a drawing of {case} that differs from the saved one. Save keeps it, Revert "
-                        "goes back to the saved one."
-                    ).format(case=self.caseId)
-                )
-                break
-            yield False
         self.volumeNode, self.segmentationNode = volumes[0], segmentations[0]
         self.fromScene = True
+        differs = self.readMarks() != self.content.marks
+        drawn = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
+        for z in range(drawn.shape[0]):
+            differs = differs or not np.array_equal(
+                drawn.plane(z)[0], _plane(self.content.drawn, z, drawn.shape)
+            )
+            yield False
+        if differs:
+            self.isModified = True
+            self.content.sentences.append(
+                _(
+                    "The scene brought a drawing of {case} that differs from the saved one. Save keeps it, Revert goes "
+                    "back to the saved one."
+                ).format(case=self.caseId)
+            )
 
     def show(self) -> None:
         """Put the case into the scene, beside whatever is there."""
-        # Nodes of an older scene that nobody claims are the user's from now on.
+        # Cases that came with a saved scene and are not this one are the user's from now on.
         for node in SceneNodes.ownedNodes():
-            if node not in (self.volumeNode, self.segmentationNode):
+            if node.GetAttribute(SceneNodes.CASE) and node not in (self.volumeNode, self.segmentationNode):
                 SceneNodes.disown(node)
         if not self.fromScene:
             name, modality = self.cohort.name, self.cohort.modality
@@ -163,10 +166,18 @@ class OpenCase:
                 setMark(segment, save.marks[organ])
             self.marks = self.readMarks()
 
+    def nodes(self) -> list[Any]:
+        """The nodes in the scene, the image last."""
+        return [
+            node
+            for node in (self.uncertaintyNode, self.segmentationNode, self.volumeNode)
+            if node is not None
+        ]
+
     def leave(self) -> None:
         """Take the case out of the scene, and give the slice views back."""
         self._views.restore(self.volumeNode)
-        for node in (self.uncertaintyNode, self.segmentationNode, self.volumeNode):
+        for node in self.nodes():
             SceneNodes.removeNode(node)
 
     def _nodesOfScene(self, role: str) -> list[Any]:

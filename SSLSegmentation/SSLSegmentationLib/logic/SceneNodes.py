@@ -48,26 +48,34 @@ def ownedNodes(role: str | None = None, caseId: str | None = None) -> list[Any]:
     return found
 
 
-def removeNode(node: Any) -> None:
+def removeNode(node: Any, *, owned: bool = False) -> None:
     """Remove a node of ours with its display and storage nodes, and the folder once it is empty.
 
-    A node that is not ours, or is no longer in the scene, stays untouched.
+    Args:
+        node: one that is not ours, or is no longer in the scene, stays untouched.
+        owned: it is ours without being marked so, such as a display node.
     """
     scene = slicer.mrmlScene
-    if node is None or node.GetAttribute(OWNED) is None or not scene.IsNodePresent(node):
+    if node is None or not scene.IsNodePresent(node) or not (owned or node.GetAttribute(OWNED)):
         return
+    attached = attachedNodes(node)
+    if node.IsA("vtkMRMLSegmentationNode"):
+        _dropVoxels(node)
+    scene.RemoveNode(node)
+    for other in attached:
+        if scene.IsNodePresent(other):
+            scene.RemoveNode(other)
+    _removeEmptyFolder()
+
+
+def attachedNodes(node: Any) -> list[Any]:
+    """The display and storage nodes of a node."""
     attached = []
     if node.IsA("vtkMRMLDisplayableNode"):
         attached += [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
     if node.IsA("vtkMRMLStorableNode"):
         attached += [node.GetNthStorageNode(index) for index in range(node.GetNumberOfStorageNodes())]
-    if node.IsA("vtkMRMLSegmentationNode"):
-        _dropVoxels(node)
-    scene.RemoveNode(node)
-    for other in attached:
-        if other is not None and scene.IsNodePresent(other):
-            scene.RemoveNode(other)
-    _removeEmptyFolder()
+    return [other for other in attached if other is not None]
 
 
 def disown(node: Any) -> None:

@@ -136,9 +136,8 @@ def _whole(shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
 def _bounding_box(voxels: npt.NDArray[np.uint8]) -> tuple[tuple[int, int], ...]:
     """The box around what is not 0, along (z, y, x); of one voxel where nothing is drawn."""
     sides = []
-    planes = voxels.any(axis=(1, 2))
-    lines = voxels.any(axis=0)
-    for drawn in (planes, lines.any(axis=1), lines.any(axis=0)):
+    lines = np.asarray(voxels.any(axis=0))
+    for drawn in (voxels.any(axis=(1, 2)), lines.any(axis=1), lines.any(axis=0)):
         found = np.flatnonzero(drawn)
         sides.append((int(found[0]), int(found[-1]) + 1) if found.size else (0, 1))
     return tuple(sides)
