@@ -25,8 +25,8 @@ POLL_SECONDS = 0.03
 """Longest time that one `poll` spends on reading; the rest waits for the next one."""
 GLANCES = 8
 """How many jobs at rest one `poll` looks at, in turn: somebody else may have started them again."""
-
 SETTLED_SECONDS = 2.0
+"""A folder that was touched so recently is listed again: the clocks of some disks tick no faster."""
 
 
 class Setup(Protocol):
@@ -57,7 +57,7 @@ class JobLogic:
     timer.connect("timeout()", jobs.poll)      # every 500 ms
     monitor.sentence, monitor.fraction; jobs.cancel(monitor); jobs.resume(monitor.job)
     ```
-    Jobs run on when Slicer is closed. When a cohort is opened its jobs are found again, the newest first, over the
+    Jobs run on when Slicer is closed, or another cohort is opened. When a cohort is opened its jobs are found again, the newest first, over the
     next few polls.
 
     Attributes:
@@ -178,6 +178,7 @@ class JobLogic:
             self.changed.emit()
 
     def _checkReady(self, folder: Path, name: str) -> None:
+        """Refuse when `folder` is not the one that holds `name`, or the backend is not set up."""
         # Writing there would make the folder anew, beside the one that was moved.
         if not (folder / name).exists():
             raise SSLSegError(
