@@ -57,8 +57,8 @@ class JobLogic:
     timer.connect("timeout()", jobs.poll)      # every 500 ms
     monitor.sentence, monitor.fraction; jobs.cancel(monitor); jobs.resume(monitor.job)
     ```
-    Jobs run on when Slicer is closed, or another cohort is opened. When a cohort is opened its jobs are found again, the newest first, over the
-    next few polls.
+    Jobs run on when Slicer is closed, or another cohort is opened. When a cohort is opened its jobs are found again,
+    the newest first, over the next few polls.
 
     Attributes:
         monitors: the jobs of the open cohort, oldest first.
