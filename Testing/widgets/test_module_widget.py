@@ -262,6 +262,20 @@ class LifeTest(ModuleTestCase):
     def _break(self) -> None:
         raise RuntimeError("broken")
 
+    def test_what_is_drawn_is_saved_before_a_training_starts(self) -> None:
+        events: list[str] = []
+        case = self.module.caseLogic
+        with (
+            mock.patch.object(type(case), "isModified", property(lambda _case: "saved" not in events)),
+            mock.patch.object(case, "save", lambda: events.append("saved")),
+            mock.patch.object(
+                self.module.jobLogic, "start", lambda *_settings, **_then: events.append("started")
+            ),
+        ):
+            self.module.cohortLogic.openCohort(self.cohort())
+            self.module.panels[Section.TRAIN].onTrain()
+        self.assertEqual(events, ["saved", "started"])
+
     def test_the_timer_follows_the_open_case(self) -> None:
         self.assertEqual(self.module._timer.interval, 500)
         self.assertTrue(self.module._timer.isActive())

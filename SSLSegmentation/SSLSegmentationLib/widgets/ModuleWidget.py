@@ -21,6 +21,12 @@ from SSLSegmentationLib.logic.Paths import uiPath
 from SSLSegmentationLib.logic.SampleCohort import SampleCohort
 from SSLSegmentationLib.logic.SetupLogic import SetupLogic
 from SSLSegmentationLib.logic.WorkProgress import Section, WorkProgress
+from SSLSegmentationLib.widgets.AnnotatePanel import AnnotatePanel
+from SSLSegmentationLib.widgets.CohortPanel import CohortPanel
+from SSLSegmentationLib.widgets.ExportPanel import ExportPanel
+from SSLSegmentationLib.widgets.ReviewPanel import ReviewPanel
+from SSLSegmentationLib.widgets.SetupPanel import SetupPanel
+from SSLSegmentationLib.widgets.TrainPanel import TrainPanel
 
 POLL_SECONDS = 0.5
 """Between two looks at what happens elsewhere; the open case is asked how often it wants its turn."""
@@ -92,6 +98,7 @@ class ModuleWidget:
         )
         for signal, receiver in self._connections:
             signal.connect(receiver)
+        self.section(Section.ANNOTATE).connect("contentsCollapsed(bool)", self._onAnnotateFolded)
         self._observeScene()
         slicer.app.connect("aboutToQuit()", self.onApplicationQuit)
 
@@ -112,19 +119,12 @@ class ModuleWidget:
         self._restore()
 
     def _makePanels(self, **dialogs: Any) -> dict[Section, Any]:
-        from SSLSegmentationLib.widgets.AnnotatePanel import AnnotatePanel
-        from SSLSegmentationLib.widgets.CohortPanel import CohortPanel
-        from SSLSegmentationLib.widgets.ExportPanel import ExportPanel
-        from SSLSegmentationLib.widgets.ReviewPanel import ReviewPanel
-        from SSLSegmentationLib.widgets.SetupPanel import SetupPanel
-        from SSLSegmentationLib.widgets.TrainPanel import TrainPanel
-
         setup, cohort, case, jobs = self.setupLogic, self.cohortLogic, self.caseLogic, self.jobLogic
         panels = {
             Section.SETUP: SetupPanel(setup, cohort, **dialogs),
             Section.COHORT: CohortPanel(cohort, case, jobs, **dialogs),
             Section.ANNOTATE: AnnotatePanel(cohort, case, **dialogs),
-            Section.TRAIN: TrainPanel(cohort, jobs, setup, **dialogs),
+            Section.TRAIN: TrainPanel(cohort, jobs, setup, caseLogic=case, **dialogs),
             Section.REVIEW: ReviewPanel(cohort, case, jobs, **dialogs),
             Section.EXPORT: ExportPanel(cohort, jobs, case, **dialogs),
         }
@@ -248,6 +248,10 @@ class ModuleWidget:
         for section, isOpen in now.sectionsSince(self._progress, isReviewing).items():
             self.section(section).collapsed = not isOpen
         self._progress = now
+
+    def _onAnnotateFolded(self, folded: bool) -> None:
+        """Both the editor and the review have keys; while the editor is shown, its own go first."""
+        self.panels[Section.REVIEW].setEditing(not folded)
 
     def _onCorrectionAsked(self, organ: str) -> None:
         """A person wants to draw in a prediction."""

@@ -15,6 +15,8 @@ from sslseg.contract.errors import SSLSegError
 from sslseg.contract.jobs import JobState
 from sslseg.contract.models import ModelOrigin, read_origin
 from sslseg.contract.settings import PRESETS, TrainSettings
+from SSLSegmentationLib.logic.AfterSaving import AfterSaving
+from SSLSegmentationLib.logic.CaseLogic import CaseLogic
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.CurveLogic import Color, CurveLogic
 from SSLSegmentationLib.logic.JobLogic import AFTER_TRAINING, JobLogic
@@ -54,6 +56,7 @@ class TrainPanel:
         cohortLogic: the cohort to learn from.
         jobLogic: runs the trainings.
         setupLogic: whether the backend is there.
+        caseLogic: the open case, which is saved before a training starts; None where there is none to save.
         showError: tells a person what went wrong.
         confirm: asks a person whether an unfinished training shall be left behind.
         choices: the methods, networks and presets; None takes those of the backend that came with the module.
@@ -71,6 +74,7 @@ class TrainPanel:
         jobLogic: JobLogic,
         setupLogic: SetupLogic,
         *,
+        caseLogic: CaseLogic | None = None,
         confirm: Callable[[str], bool] | None = None,
         showError: Callable[[str], Any] | None = None,
         choices: Choices | None = None,
@@ -82,6 +86,7 @@ class TrainPanel:
         self._setup = setupLogic
         self._confirm = confirm or slicer.util.confirmOkCancelDisplay
         self._showError = showError or slicer.util.errorDisplay
+        self._afterSaving = None if caseLogic is None else AfterSaving(caseLogic)
         self._choices = choices or read_choices()
         self._origins: dict[tuple[Path, str], ModelOrigin | None] = {}
         self._proposedName = ""
@@ -138,6 +143,8 @@ class TrainPanel:
         self._cohorts.changed.disconnect(self.refresh)
         self._jobs.changed.disconnect(self._refreshJobs)
         self._setup.changed.disconnect(self._refreshState)
+        if self._afterSaving is not None:
+            self._afterSaving.close()
         self.curves.cleanup()
 
     @property
@@ -219,8 +226,14 @@ class TrainPanel:
         if work is not None and work.isActive:
             self._try(lambda: self._jobs.cancel(work))
         elif work is None or self._leaveBehind(work):
-            self._try(lambda: self._jobs.start(self.settings(), then=self._then()))
-            self.refresh()
+            if self._afterSaving is None:
+                self._start()
+            else:
+                self._afterSaving.do(self._start)
+
+    def _start(self) -> None:
+        self._try(lambda: self._jobs.start(self.settings(), then=self._then()))
+        self.refresh()
 
     def onResume(self) -> None:
         """Go on with what was stopped, interrupted, or failed."""
