@@ -58,6 +58,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/contract/settings.py
   training/sslseg/contract/staging.py
   training/sslseg/contract/strict.py
+  training/sslseg/contract/words.py
   training/sslseg/data/__init__.py
   training/sslseg/data/annotation.py
   training/sslseg/data/augment.py

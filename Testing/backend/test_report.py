@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sslseg.contract.labels import Label
+from sslseg.contract.words import duration
 from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.figures import (
     bar_figure,
@@ -22,7 +23,7 @@ from sslseg.report.figures import (
     save_dice_vs_steps_plot,
     validation_figure,
 )
-from sslseg.report.html import duration, plain, render_report, write_report
+from sslseg.report.html import plain, render_report, write_report
 from sslseg.report.overlays import case_figure, intensity_window, save_case_figure, telling_slice
 
 LABELS = (Label("liver", 3, (220, 30, 30)), Label("left_kidney", 7, (30, 220, 30)))

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from sslseg.contract.words import duration
+
 PLAIN_LINE_SECONDS = 15.0
 
 out = Console(highlight=False, soft_wrap=True)
@@ -95,16 +97,6 @@ class EventConsole:
 
     def _show_failed(self, fields: dict[str, Any]) -> None:
         err.print(f"[red]{escape(fields['message'])}[/]")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def _detail(fields: dict[str, Any]) -> str:

@@ -10,12 +10,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sslseg.cli.console import EventConsole, duration, out
+from sslseg.cli.console import EventConsole, out
 from sslseg.contract.cohort import Cohort, Use, check_name, free_name
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
 from sslseg.contract.jobs import Job, JobSettings, JobState
-from sslseg.contract.settings import ExportSettings, ImportSettings, PredictSettings, Preset, TrainSettings
+from sslseg.contract.settings import (
+    ExportSettings,
+    ImportSettings,
+    ModelExportSettings,
+    PredictSettings,
+    Preset,
+    TrainSettings,
+)
+from sslseg.contract.words import duration
 
 CohortFolder = Annotated[Path, typer.Argument(metavar="COHORT", help="Folder of the cohort.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -250,6 +258,8 @@ def _title(settings: JobSettings) -> str:
         return f"Training {settings.model}"
     if isinstance(settings, ExportSettings):
         return f"Exporting as {settings.format}"
+    if isinstance(settings, ModelExportSettings):
+        return f"Exporting {settings.model}"
     if isinstance(settings, ImportSettings):
         return "Importing"
     return f"Predicting with {settings.model}"

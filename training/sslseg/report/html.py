@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from sslseg.contract.files import write_text
 from sslseg.contract.labels import Label
+from sslseg.contract.words import duration
 from sslseg.report.content import MISSING, MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.figures import DARK, LIGHT, Theme, bar_figure, loss_figure, png_bytes, validation_figure
 from sslseg.report.overlays import BACKDROP, case_figure, readable
@@ -178,16 +179,6 @@ def plain(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(plain(v) for v in value)
     return str(value)
-
-
-def duration(seconds: float) -> str:
-    """'48 s', '3 min 05 s', '2 h 10 min'."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _hex(label: Label) -> str:

@@ -15,7 +15,7 @@ from sslseg.bench.speed.cases import Size, make_case, write_cases
 from sslseg.bench.speed.evaluation import Scene, our_dice, our_surfaces
 from sslseg.bench.speed.harness import Effort, Measured, Side, Turns, compare
 from sslseg.bench.speed.patches import ORGANS, draw_ours
-from sslseg.bench.speed.table import Row, Target, duration, number
+from sslseg.bench.speed.table import Row, Target, measured_time, number
 from sslseg.bench.speed.training import CASES, PLAIN, Scenario, train_ours
 from sslseg.inference.sliding_window import Ensemble, most_probable, sliding_window
 from sslseg.methods import METHODS
@@ -51,7 +51,7 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 def _row(work: str, sizes: Sequence[int], measured: dict[str, Measured], **more: object) -> Row:
     medians = [each.median for each in measured.values()]
-    times = ", ".join(f"{size}: {duration(t)}" for size, t in zip(sizes, medians, strict=True))
+    times = ", ".join(f"{size}: {measured_time(t)}" for size, t in zip(sizes, medians, strict=True))
     return Row(
         GROUP,
         work,

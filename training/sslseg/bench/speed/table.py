@@ -157,8 +157,8 @@ def _cells(row: Row) -> list[str]:
         row.work,
         row.peer,
         ratio,
-        duration(row.ours),
-        duration(row.theirs),
+        measured_time(row.ours),
+        measured_time(row.theirs),
         memory,
         ", ".join(targets),
         row.note,
@@ -210,7 +210,8 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def duration(seconds: float | None) -> str:
+def measured_time(seconds: float | None) -> str:
+    """Three digits, in seconds or a smaller unit; nothing where it was not measured."""
     if seconds is None:
         return ""
     for limit, factor, unit in ((1.0, 1, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "µs")):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sslseg.bench.speed.harness import Effort, Facts, Side, Turns, compare
-from sslseg.bench.speed.table import Row, Target, duration
+from sslseg.bench.speed.table import Row, Target, measured_time
 from sslseg.bundle.metadata import ModelRecord
 from sslseg.bundle.model_folder import load_model, save_model
 from sslseg.data.fingerprint import Fingerprint, OrganSize
@@ -63,7 +63,7 @@ def measure_whole_file(device: str, effort: Effort, *, quick: bool, say: Callabl
                     ours=measured["command"].median,
                     memory=measured["command"].memory,
                     target=Target(0.75),
-                    note=f"{shares}; in stages {duration(measured['stages'].median)}",
+                    note=f"{shares}; in stages {measured_time(measured['stages'].median)}",
                     facts={"stages": stages},
                 )
             )
