@@ -143,6 +143,18 @@ def test_the_state_of_the_review_is_that_of_the_segment(cohort: Cohort, tmp_path
     assert status == {"liver": "inprogress", "spleen": "flagged"}
 
 
+def test_a_prediction_that_was_rejected_is_flagged_and_one_that_was_not_looked_at_is_not(
+    cohort: Cohort, tmp_path: Path
+) -> None:
+    write_prediction(cohort, "first", "case_2", np.full(SHAPE, 7, np.uint8))
+    with Cohort.edit(cohort.folder) as edited:
+        edited.case("case_2").review = ReviewState.FLAGGED
+        edited.case("case_2").organ_review = {"liver": ReviewState.NOT_STARTED}
+    run(cohort, tmp_path / "out", cases=["case_2"], source="best", model="first")
+    status = {s.name: s.status for s in read_segmentation(tmp_path / "out/case_2.seg.nrrd").segments}
+    assert status == {"liver": "notstarted", "spleen": "flagged"}
+
+
 def test_an_organ_that_was_drawn_on_some_slices_is_no_organ(cohort: Cohort, tmp_path: Path) -> None:
     with Cohort.edit(cohort.folder) as edited:
         edited.case("case_0").slices = {"spleen": AnnotatedSlices("k", [3])}

@@ -13,7 +13,7 @@ from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.exports import VOLUMES, case_file, table_files
 from sslseg.contract.jobs import JobSettings
-from sslseg.contract.settings import ExportFormat, ExportSettings, ExportSource
+from sslseg.contract.settings import ExportFormat, ExportSettings, ExportSource, ModelExportSettings
 from SSLSegmentationLib.logic.CohortLogic import CaseRow
 
 FOLDER_NAME = "export"
@@ -88,8 +88,9 @@ class ExportLogic:
 
     @property
     def monitor(self) -> Any | None:
-        """The last export of the open cohort, running or not."""
-        exports = [m for m in self._jobs.monitors if isinstance(m.job.settings, ExportSettings)]
+        """The last export of the open cohort, running or not, of segmentations or of a model."""
+        kinds = (ExportSettings, ModelExportSettings)
+        exports = [m for m in self._jobs.monitors if isinstance(m.job.settings, kinds)]
         return exports[-1] if exports else None
 
     @property
@@ -156,6 +157,19 @@ class ExportLogic:
             overwrite=overwrite,
         )
         return self._jobs.start(settings)
+
+    def startModel(self, folder: Path) -> Any:
+        """Export the current model as a MONAI bundle into a new folder below `folder`; the job's monitor.
+
+        Raises:
+            SSLSegError: there is no model, or the job cannot be started.
+        """
+        model = self._cohort.model
+        if model is None:
+            raise SSLSegError(_("There is no model yet"), remedy=_("Train one in the Train section first."))
+        names = [f"{model}-bundle", *(f"{model}-bundle-{number}" for number in range(2, 1000))]
+        free = next(folder / name for name in names if not (folder / name).exists())
+        return self._jobs.start(ModelExportSettings(model, str(free)))
 
     def cancel(self) -> None:
         """Stop the export that is running; the files that are written stay."""

@@ -89,7 +89,8 @@ class ReviewLogic:
 
     Accepting a case accepts all organs that are not rejected. A case is decided when each of its organs is accepted or
     rejected: it is rejected if one of them is, corrected if one of them was corrected, and accepted as it was
-    otherwise. A case that the next model predicts again comes up again only if it was rejected or not decided.
+    otherwise. A case that the next model predicts again comes up again only if it was rejected or not decided. Each
+    decision answers whether it changed anything.
 
     While a case is open, the segment status is the truth; when it is saved, `CaseLogic` mirrors it to `cohort.json`
     (`Case.annotated`, `organ_review`, `review`), and the decision and the model it was about go into
@@ -236,29 +237,29 @@ class ReviewLogic:
         """
         return self._openIf(self.queue.previous(self._case.openingId or self._case.caseId))
 
-    def accept(self, organ: str) -> None:
+    def accept(self, organ: str) -> bool:
         """The organ is right as it is drawn now."""
-        self._decide({organ: ReviewState.COMPLETED})
+        return self._decide({organ: ReviewState.COMPLETED})
 
-    def correct(self, organ: str) -> None:
+    def correct(self, organ: str) -> bool:
         """The organ is going to be corrected."""
-        self._decide({organ: ReviewState.IN_PROGRESS})
+        return self._decide({organ: ReviewState.IN_PROGRESS})
 
-    def reject(self, organ: str) -> None:
+    def reject(self, organ: str) -> bool:
         """The organ is too wrong to be corrected now."""
-        self._decide({organ: ReviewState.FLAGGED})
+        return self._decide({organ: ReviewState.FLAGGED})
 
-    def acceptCase(self) -> None:
+    def acceptCase(self) -> bool:
         """Accept all organs that are not rejected."""
-        self._decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED)
+        return self._decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED)
 
-    def correctCase(self) -> None:
+    def correctCase(self) -> bool:
         """All organs that are not accepted are going to be corrected."""
-        self._decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED)
+        return self._decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED)
 
-    def rejectCase(self) -> None:
+    def rejectCase(self) -> bool:
         """Reject all organs that are not accepted."""
-        self._decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED)
+        return self._decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED)
 
     def undo(self) -> bool:
         """Take the last decision back; its case is opened first if another one is open. False if there is none.
@@ -284,19 +285,20 @@ class ReviewLogic:
                 return True
         return False
 
-    def _decide(self, statuses: Mapping[str, ReviewState]) -> None:
+    def _decide(self, statuses: Mapping[str, ReviewState]) -> bool:
         caseId = self._case.caseId
         before = {organ: self._case.organStatus(organ) for organ in statuses}
         changes = {organ: status for organ, status in statuses.items() if status is not before[organ]}
         if caseId is None or not changes:
-            return
+            return False
         corrected = frozenset(self._corrected.get(caseId, ()))
         self._steps.append(_Step(caseId, {organ: before[organ] for organ in changes}, corrected))
         self._setStatuses(changes)
         self._showDecision()
+        return True
 
-    def _decideAll(self, status: ReviewState, unless: ReviewState) -> None:
-        self._decide({card.label.name: status for card in self.cards if card.status is not unless})
+    def _decideAll(self, status: ReviewState, unless: ReviewState) -> bool:
+        return self._decide({card.label.name: status for card in self.cards if card.status is not unless})
 
     def _restore(self, step: _Step) -> None:
         self._setStatuses(step.statuses)

@@ -20,7 +20,7 @@ from SSLSegmentationLib.logic.SliceAxes import axisInWords, inWords, viewedSlice
 from SSLSegmentationLib.logic.WindowPresets import presets, showBetween
 from SSLSegmentationLib.widgets.EditorFrame import EditorFrame
 from SSLSegmentationLib.widgets.MarkTable import MarkTable
-from SSLSegmentationLib.widgets.ReviewShortcuts import Key, ReviewShortcuts
+from SSLSegmentationLib.widgets.PanelShortcuts import Key, PanelShortcuts
 
 
 class AnnotatePanel:
@@ -75,8 +75,7 @@ class AnnotatePanel:
             button.connect("clicked(bool)", receiver)
             if key:
                 button.toolTip = f"{button.toolTip} ({key})"
-        self._nextToolTip = self.ui.nextButton.toolTip
-        self.shortcuts = ReviewShortcuts(
+        self.shortcuts = PanelShortcuts(
             self.widget, [Key(key, receiver) for _button, receiver, key in buttons if key]
         )
         self.ui.viewCombo.connect("currentIndexChanged(int)", self._showSlices)

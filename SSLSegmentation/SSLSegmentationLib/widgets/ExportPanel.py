@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -65,6 +66,7 @@ class ExportPanel:
         if parent is not None:
             self.widget.setParent(parent)
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.ui.folderEdit.filters = ctk.ctkPathLineEdit.Dirs
         self._fillBoxes()
         self.ui.sourceBox.connect("currentIndexChanged(int)", self._showPlan)
         self.ui.formatBox.connect("currentIndexChanged(int)", self._showPlan)
@@ -72,6 +74,7 @@ class ExportPanel:
         self.ui.caseList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         self.ui.folderEdit.connect("currentPathChanged(QString)", self._onPathChanged)
         self.ui.exportButton.connect("clicked(bool)", self.onExport)
+        self.ui.modelButton.connect("clicked(bool)", self.onExportModel)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
         self.ui.folderButton.connect("clicked(bool)", self.onShowFolder)
         self.ui.tableButton.connect("clicked(bool)", self.onTable)
@@ -124,6 +127,12 @@ class ExportPanel:
         if existing and not self._confirm(existingInWords(existing)):
             return
         self._afterSaving.do(lambda: self._try(lambda: self.export.start(choice, overwrite=bool(existing))))
+
+    def onExportModel(self) -> None:
+        """Export the current model into a new folder below the one that is chosen."""
+        path = self.ui.folderEdit.currentPath.strip()
+        if path:
+            self._try(lambda: self.export.startModel(Path(path)))
 
     def onCancel(self) -> None:
         """Stop the export."""
@@ -242,8 +251,17 @@ class ExportPanel:
         self._enable()
 
     def _enable(self) -> None:
-        monitor = self.export.monitor
-        self.ui.exportButton.enabled = self._canExport and not (monitor is not None and monitor.isActive)
+        monitor, model = self.export.monitor, self._cohort.model
+        isBusy = monitor is not None and monitor.isActive
+        self.ui.exportButton.enabled = self._canExport and not isBusy
+        self.ui.modelButton.enabled = model is not None and self.choice is not None and not isBusy
+        self.ui.modelLabel.text = (
+            _("There is no model yet.")
+            if model is None
+            else _("The model '{model}' becomes a folder that MONAI runs without this program.").format(
+                model=model
+            )
+        )
 
     def _onItemChanged(self, _item: Any) -> None:
         self._showPlan()

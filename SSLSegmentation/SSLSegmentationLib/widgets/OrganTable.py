@@ -112,7 +112,9 @@ class OrganTable:
             item.setToolTip(f"{statusInWords(card.status)}\n{organInWords(card)}")
             self._table.setItem(row, column, item)
         for column in (VOLUME, DICE):
-            self._table.item(row, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            self._table.item(row, column).setData(
+                qt.Qt.TextAlignmentRole, qt.Qt.AlignRight | qt.Qt.AlignVCenter
+            )
         self._table.item(row, ORGAN).setIcon(swatch(tuple(card.label.color)))
         if quality is not None:
             self._table.item(row, VERDICT).setIcon(verdictSwatch(quality.verdict))

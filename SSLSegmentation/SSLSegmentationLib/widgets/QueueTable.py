@@ -115,7 +115,7 @@ class QueueTable:
             item.setToolTip(text)
             self._table.setItem(row, column, item)
         self._table.item(row, CASE).setToolTip(f"{entry.caseId}: {decisionInWords(entry.decision)}")
-        self._table.item(row, GAIN).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        self._table.item(row, GAIN).setData(qt.Qt.TextAlignmentRole, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         if entry.verdict is not None:
             self._table.item(row, VERDICT).setIcon(verdictSwatch(entry.verdict))
 

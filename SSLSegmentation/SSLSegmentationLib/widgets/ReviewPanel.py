@@ -23,10 +23,13 @@ from SSLSegmentationLib.logic.ReviewLogic import ReviewLogic
 from SSLSegmentationLib.logic.Signal import Signal
 from SSLSegmentationLib.widgets.DisplayControls import DisplayControls
 from SSLSegmentationLib.widgets.OrganTable import OrganTable, organInWords
+from SSLSegmentationLib.widgets.PanelShortcuts import Key, PanelShortcuts
 from SSLSegmentationLib.widgets.QueueTable import QueueTable, decisionInWords, verdictInWords
-from SSLSegmentationLib.widgets.ReviewShortcuts import Key, ReviewShortcuts
 
 ADVANCE_KEY = "SSLSegmentation/AdvanceAfterDecision"
+DIGITS = tuple("123456789")
+EDITOR_KEYS = frozenset({"Space", *DIGITS})
+"""Keys that Slicer's Segment Editor has as well: the effects, and the last two of them in turn."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class ReviewPanel:
         self._confirm = confirm or slicer.util.confirmOkCancelDisplay
         self._showError = showError or slicer.util.errorDisplay
         self._isEntered = False
+        self._isEditing = False
         self._section: Any = None
         self._afterSaving = AfterSaving(caseLogic)
         self.review = ReviewLogic(cohortLogic, caseLogic, jobLogic)
@@ -83,7 +87,7 @@ class ReviewPanel:
         self.organTable = OrganTable(self.ui.organTable, self._showOrgan)
         self.display = DisplayControls(self.ui, caseLogic, lambda: self.review.cards)
         self._actions = self._makeActions()
-        self.shortcuts = ReviewShortcuts(self.widget, self._makeKeys())
+        self.shortcuts = PanelShortcuts(self.widget, self._makeKeys())
         self._connectWidgets()
         self._connections = (
             (self.review.changed, self.refresh),
@@ -108,6 +112,11 @@ class ReviewPanel:
         self._isEntered = False
         self._enableKeys()
         self.display.stop()
+
+    def setEditing(self, isEditing: bool) -> None:
+        """Whether the Segment Editor is listening to its own keys: it goes first where both have one."""
+        self._isEditing = isEditing
+        self._enableKeys()
 
     def cleanup(self) -> None:
         """Listen no more."""
@@ -220,7 +229,7 @@ class ReviewPanel:
             _Action(ui.correctCaseButton, self.onCorrectCase, "Shift+C", _("correct the case")),
             _Action(ui.rejectCaseButton, self.onRejectCase, "Shift+R", _("reject the case")),
             _Action(ui.undoButton, self.onUndo, "U", _("undo the last decision")),
-            _Action(ui.worstPlaceButton, self.onWorstPlace, "W", _("least sure place of the organ")),
+            _Action(ui.worstPlaceButton, self.onWorstPlace, "L", _("least sure place of the organ")),
             _Action(ui.nextButton, self.onNext, "N", _("next case")),
             _Action(ui.previousButton, self.onPrevious, "P", _("previous case")),
             _Action(ui.predictButton, self.onPredict),
@@ -230,7 +239,7 @@ class ReviewPanel:
 
     def _makeKeys(self) -> list[Key]:
         keys = [Key(action.key, action.receiver) for action in self._actions if action.key]
-        return keys + [Key(str(row + 1), lambda row=row: self.organTable.select(row)) for row in range(9)]
+        return keys + [Key(d, lambda row=row: self.organTable.select(row)) for row, d in enumerate(DIGITS)]
 
     def _connectWidgets(self) -> None:
         ui = self.ui
@@ -245,7 +254,10 @@ class ReviewPanel:
                 )  # or else the space bar would press it again after a click
         lines = [(action.key, action.words) for action in self._actions if action.key]
         lines.append(("1 … 9", _("select an organ")))
-        ui.helpLabel.text = _twoColumns([f"<b>{key}</b>&nbsp; {words}" for key, words in lines])
+        table = _twoColumns([f"<b>{key}</b>&nbsp; {words}" for key, words in lines])
+        ui.helpLabel.text = table + _(
+            "While the Annotate section is open, digits and Space are the editor's."
+        )
         ui.helpLabel.visible = False
         ui.helpButton.connect("toggled(bool)", ui.helpLabel.setVisible)
         ui.openOnlyCheckBox.connect("toggled(bool)", self.refresh)
@@ -255,19 +267,17 @@ class ReviewPanel:
     def _onAdvanceToggled(self, checked: bool) -> None:
         slicer.app.userSettings().setValue(ADVANCE_KEY, checked)
 
-    def _decideOrgan(self, decide: Callable[[str], None]) -> None:
+    def _decideOrgan(self, decide: Callable[[str], bool]) -> None:
         card = self.organTable.selected
-        if card is None:
+        if card is None or not decide(card.label.name):
             return
-        decide(card.label.name)
         following = self.organTable.nextUndecided()
         if following is not None:
             self.organTable.select(following)
         self._advance()
 
-    def _decideCase(self, decide: Callable[[], None]) -> None:
-        if self._case.caseId is not None:
-            decide()
+    def _decideCase(self, decide: Callable[[], bool]) -> None:
+        if self._case.caseId is not None and decide():
             self._advance()
 
     def _advance(self) -> None:
@@ -368,7 +378,9 @@ class ReviewPanel:
 
     def _enableKeys(self) -> None:
         isOpen = self._section is None or not self._section.collapsed
-        self.shortcuts.setEnabled(self._isEntered and isOpen)
+        self.shortcuts.setEnabled(
+            self._isEntered and isOpen, without=EDITOR_KEYS if self._isEditing else frozenset()
+        )
 
     def _try(self, action: Callable[[], Any]) -> None:
         try:

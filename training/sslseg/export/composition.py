@@ -215,7 +215,10 @@ def _accepted_status(case: Case, label: Label) -> str:
 
 
 def _predicted_status(case: Case, label: Label, verdict: Verdict | None) -> str:
-    state = case.organ_review.get(label.name, ReviewState.NOT_STARTED)
+    """What a person rejected stays flagged; nobody stands for the others, however complete the case is said to be."""
+    state = case.organ_review.get(label.name, case.review)
+    if state is ReviewState.COMPLETED:
+        state = ReviewState.NOT_STARTED
     if state is ReviewState.NOT_STARTED and verdict is Verdict.LIKELY_WRONG:
         state = ReviewState.FLAGGED
     return _SLICER_STATUS[state]

@@ -1,8 +1,8 @@
-"""Keys for what is done over and over while cases are reviewed."""
+"""Keys for what is done over and over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Key:
     action: Callable[[], Any]
 
 
-class ReviewShortcuts:
+class PanelShortcuts:
     """Turns keys into actions while it is enabled, wherever in the window the focus is, but not while somebody types.
 
     Args:
@@ -34,9 +34,10 @@ class ReviewShortcuts:
     """
 
     def __init__(self, panel: Any, keys: Iterable[Key]) -> None:
+        self._keys = list(keys)
         self._shortcuts: list[Any] = []
         self._receivers: list[Callable[[], Any]] = []
-        for key in keys:
+        for key in self._keys:
             shortcut = qt.QShortcut(qt.QKeySequence(key.sequence), slicer.util.mainWindow() or panel)
             shortcut.enabled = False
             receiver = self._receiver(key)
@@ -48,10 +49,23 @@ class ReviewShortcuts:
     def enabled(self) -> bool:
         return any(shortcut.enabled for shortcut in self._shortcuts)
 
-    def setEnabled(self, enabled: bool) -> None:
-        """Listen to the keys, or leave them to others."""
-        for shortcut in self._shortcuts:
-            shortcut.enabled = enabled
+    def setEnabled(self, enabled: bool, *, without: Container[str] = ()) -> None:
+        """Listen to the keys, or leave them to others.
+
+        Args:
+            enabled: whether to listen.
+            without: keys that are left to others all the same.
+        """
+        for key, shortcut in zip(self._keys, self._shortcuts, strict=True):
+            shortcut.enabled = enabled and key.sequence not in without
+
+    def press(self, sequence: str) -> bool:
+        """Do what a key does; False while it is left to others."""
+        for key, shortcut, receiver in zip(self._keys, self._shortcuts, self._receivers, strict=True):
+            if key.sequence == sequence and shortcut.enabled:
+                receiver()
+                return True
+        return False
 
     def close(self) -> None:
         """Give the keys back for good."""
@@ -59,7 +73,7 @@ class ReviewShortcuts:
             shortcut.enabled = False
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts, self._receivers = [], []
+        self._keys, self._shortcuts, self._receivers = [], [], []
 
     @staticmethod
     def _receiver(key: Key) -> Callable[[], Any]:
