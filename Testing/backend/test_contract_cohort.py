@@ -116,6 +116,13 @@ def test_a_missing_image_is_named_unless_files_are_not_asked_for(a_cohort: Cohor
     ]
 
 
+def test_a_model_that_is_being_written_or_named_by_hand_is_no_model_yet(a_cohort: Cohort) -> None:
+    for name in ("second", "first", ".writing-first-1f2e3d4c", "my model"):
+        (a_cohort.folder / "models" / name).mkdir(parents=True)
+        (a_cohort.folder / "models" / name / "sslseg.json").touch()
+    assert a_cohort.models() == ["first", "second"]
+
+
 def test_an_edit_that_fails_changes_nothing(a_cohort: Cohort) -> None:
     before = (a_cohort.folder / "cohort.json").read_bytes()
     with pytest.raises(RuntimeError), Cohort.edit(a_cohort.folder) as cohort:

@@ -247,8 +247,9 @@ class Cohort:
         return self.folder / "models" / check_name(model, "model name")
 
     def models(self) -> list[str]:
-        """Names of the trained models, sorted."""
-        return sorted(path.parent.name for path in (self.folder / "models").glob("*/sslseg.json"))
+        """Names of the trained models, sorted; one that is being written just now is not among them."""
+        folders = (path.parent.name for path in (self.folder / "models").glob("*/sslseg.json"))
+        return sorted(name for name in folders if _is_name(name))
 
     def prediction_path(self, model: str, case_id: str) -> Path:
         return self.folder / "predictions" / check_name(model, "model name") / f"{case_id}.nii.gz"
@@ -333,12 +334,16 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
 def check_name(name: str, what: str) -> str:
     """Return `name` if it can be a file name on every system, else raise SSLSegError."""
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if not _is_name(name):
         raise SSLSegError(
             f"'{name}' cannot be a {what}",
             remedy="Use up to 100 letters, digits, dots, hyphens, underscores; start with a letter or digit.",
         )
     return name
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not name.endswith(".")
 
 
 def free_name(base: str, taken: Collection[str]) -> str:
