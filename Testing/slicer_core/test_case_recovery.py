@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import slicer
 from case_doubles import GULLET, KIDNEY, LIVER, CaseTest, drawn_voxels
 from review_cohort import settle
-from SSLSegmentationLib.logic.CaseLogic import AUTOSAVE_SECONDS
+from SSLSegmentationLib.logic.CaseSaving import AUTOSAVE_SECONDS
 from SSLSegmentationLib.logic.OrganMarks import Mark
 from SSLSegmentationLib.logic.SceneNodes import disown, ownedNodes
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +15,19 @@ from sslseg.contract.staging import StageRequest
 from SSLSegmentationLib.logic import SceneNodes, SegmentationNode
 from SSLSegmentationLib.logic.CaseNodes import createUncertaintyNode
 from SSLSegmentationLib.logic.CaseOpening import Source, cacheFolder, openingSteps, preloadSteps
+from SSLSegmentationLib.logic.CaseSaving import AUTOSAVE_SECONDS, CaseSaving
 from SSLSegmentationLib.logic.CaseStore import CaseStore
 from SSLSegmentationLib.logic.CaseWatcher import CaseWatcher
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.OpenCase import OpenCase, caseOfScene
-from SSLSegmentationLib.logic.OpenOrgans import OpenOrgans
-from SSLSegmentationLib.logic.PendingSave import PendingSave
-from SSLSegmentationLib.logic.SaveQueue import SaveQueue
 from SSLSegmentationLib.logic.Signal import Signal
 from SSLSegmentationLib.logic.SlicedWork import SlicedWork
 from SSLSegmentationLib.logic.VolumeLoader import LoadedVolume, VolumeLoader
 
-AUTOSAVE_SECONDS = 30.0
 BUSY_MILLISECONDS, IDLE_MILLISECONDS = 20, 500
 
 
-class CaseLogic(OpenOrgans):
+class CaseLogic(CaseSaving):
     """Opens, shows, watches and saves one case at a time.
 
     ```
@@ -71,25 +66,16 @@ class CaseLogic(OpenOrgans):
         rescueFolder: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(confirm, clock)
         self.opened, self.aboutToClose, self.closed = Signal(), Signal(), Signal()
-        self.modified, self.saved, self.stateChanged = Signal(), Signal(), Signal()
-        self.uncertaintyLoaded, self.noticed, self.failed = Signal(), Signal(), Signal()
+        self.uncertaintyLoaded = Signal()
         self.openingId: str | None = None
-        self.lastDraft: float | None = None
-        self.lastSaved: float | None = None
-        self.problem = ""
         self._cohortLogic = cohortLogic
         self._loader = loader or VolumeLoader()
-        self._confirm = confirm
         self._rescueFolder = rescueFolder or Path.home() / "SSLSegmentation rescued"
-        self._clock = clock
-        self._works: dict[str, SlicedWork] = {}
-        self._draftAt: float | None = None
         self._leftovers: list[Any] = []
-        self._isPolling = self._isQuiet = False
-        self._saves = SaveQueue()
-        self._saves.saved.connect(self._onSaved)
-        self._saves.failed.connect(self._onSaveFailed)
+        self._isPolling = False
+        self._superseded.connect(self._showOther)
         self._watcher = CaseWatcher(self)
         cohortLogic.changed.connect(self._onCohortChanged)
 
@@ -181,25 +167,6 @@ class CaseLogic(OpenOrgans):
         self._works["uncertainty"] = SlicedWork(steps, self._showUncertainty, self._tell)
         return True
 
-    def save(self) -> None:
-        """Save in the background; `saved` or `failed` tells how it ended."""
-        self._saves.retry()
-        if self._open is None or not self.isModified:
-            return
-        if reason := self._open.store.cannotSave():
-            self._complain(reason)
-            return
-        self._cancel("draft")
-        self._saves.add(self._open.pendingSave(self._confirm), closing=False)
-        self.stateChanged.emit()
-
-    def saveNow(self) -> bool:
-        """Save everything before this returns, however long it takes and without asking; True if all is saved."""
-        if self._open is not None and self.isModified:
-            self._cancel("draft")
-            self._saves.add(self._open.pendingSave(None), closing=False)
-        return self._saves.finish()
-
     def shutdown(self) -> None:
         """Slicer ends or the module is reloaded: save, put what cannot be saved elsewhere, close, watch nothing."""
         if not self.saveNow():
@@ -225,15 +192,13 @@ class CaseLogic(OpenOrgans):
         try:
             while self._leftovers:
                 SceneNodes.removeNode(self._leftovers.pop(), owned=True)
-            self._saves.poll()
+            self._pollSaves()
             for name in ("open", "draft", "uncertainty", "preload"):
                 work = self._works.get(name)
                 if work is not None:
                     if work.poll() and self._works.get(name) is work:
                         del self._works[name]
                     break
-            if self._draftAt is not None and self._clock() >= self._draftAt and not self._saves.isWorking:
-                self._startDraft()
         finally:
             self._isPolling = False
 
@@ -360,50 +325,9 @@ class CaseLogic(OpenOrgans):
         self._draftAt = None
         return opened
 
-    def _touch(self) -> None:
-        """Something differs from what is saved."""
-        assert self._open is not None
-        self._open.isModified = True
-        self._open.changes += 1
-        if self._draftAt is None:
-            self._draftAt = self._clock() + AUTOSAVE_SECONDS
-        self.modified.emit()
-        self.stateChanged.emit()
-
-    def _startDraft(self) -> None:
-        self._draftAt = None
-        if self._open is not None:
-            self._works["draft"] = SlicedWork(self._open.draftSteps(), self._onDrafted, self._onDraftFailed)
-
-    def _onDrafted(self, _result: None) -> None:
-        self.lastDraft = self._clock()
-        self.problem = ""
-        self.stateChanged.emit()
-
-    def _onDraftFailed(self, error: Exception) -> None:
-        self._draftAt = self._clock() + AUTOSAVE_SECONDS
-        if str(error) != self.problem:  # once is enough
-            self._complain(str(error))
-
-    def _onSaved(self, save: PendingSave) -> None:
-        opened = self._open
-        if opened is not None and opened.store is save.store:
-            self.problem = ""
-            if save.isSaved:
-                self.lastSaved = self._clock()
-                with self._quietly():
-                    opened.take(save)
-            elif save.keptBeside:
-                self.closeCase(discard=True)
-                self.openCase(save.caseId)
-        if save.isSaved:
-            self.saved.emit(save.caseId)
-        self.stateChanged.emit()
-        for sentence in save.sentences:
-            self.noticed.emit(sentence)
-
-    def _onSaveFailed(self, save: PendingSave, error: Exception) -> None:
-        self._complain(str(error))
+    def _showOther(self, caseId: str) -> None:
+        self.closeCase(discard=True)
+        self.openCase(caseId)
 
     def _onCohortChanged(self) -> None:
         """The cohort was closed, another one was opened, or its organs have changed."""
@@ -418,32 +342,8 @@ class CaseLogic(OpenOrgans):
                 SegmentationNode.ensureSegments(opened.segmentationNode, opened.labels)
                 opened.marks = opened.readMarks()
 
-    @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """What we change ourselves is no modification."""
-        before, self._isQuiet = self._isQuiet, True
-        try:
-            yield
-        finally:
-            self._isQuiet = before
-
     def _endWork(self) -> None:
         """Drop what belongs to the case that is open or being opened."""
         for name in ("open", "draft", "uncertainty"):
             self._cancel(name)
         self.openingId = None
-
-    def _cancel(self, name: str) -> None:
-        work = self._works.pop(name, None)
-        if work is not None:
-            work.cancel()
-
-    def _complain(self, sentence: str) -> None:
-        self.problem = sentence
-        self.failed.emit(sentence)
-        self.stateChanged.emit()
-
-    def _tell(self, error: Exception) -> None:
-        if not isinstance(error, SSLSegError):
-            logging.error("SSLSegmentation", exc_info=error)
-        self.failed.emit(str(error))
