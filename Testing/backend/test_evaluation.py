@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sslseg.contract.cohort import AnnotatedSlices
 from sslseg.contract.errors import SSLSegError
-from sslseg.evaluate.evaluation import evaluate_folders, score_case
+from sslseg.evaluate.evaluation import Pair, evaluate_folders, evaluate_pairs, score_case
 from sslseg.evaluate.surface import surface_distances
 from sslseg.evaluate.table import METRICS, CaseOrganScore, Evaluation
 
@@ -328,3 +329,23 @@ def test_organs_that_were_not_annotated_in_a_case_are_not_scored(
     assumed = evaluate_folders(*folders, LABELS, absent_is_unknown=True)
     for evaluation in (told, assumed):
         assert [row.scored for row in evaluation.rows] == [True, False, True, True, True, True]
+
+
+def test_an_organ_annotated_on_some_slices_is_scored_on_those_and_the_others_everywhere(
+    folders: tuple[Path, Path], reference: np.ndarray
+) -> None:
+    predicted, drawn = reference.copy(), reference.copy()
+    predicted[:, :, 0] = 254  # spleen where there is none, on every slice
+    drawn[reference == 1] = 0
+    drawn[3][reference[3] == 1] = 1  # the liver was drawn on slice 3 alone
+    write(folders[0] / "case_1.nii.gz", drawn)
+    write(folders[1] / "case_1.nii.gz", predicted)
+    paths = folders[0] / "case_1.nii.gz", folders[1] / "case_1.nii.gz"
+    whole = evaluate_pairs([Pair("case_1", *paths)], LABELS).rows
+    some = evaluate_pairs([Pair("case_1", *paths, {"liver": AnnotatedSlices("k", [3])})], LABELS).rows
+    assert [row.organ for row in some] == list(LABELS)
+    dice = {row.organ: (was.dice, row.dice) for was, row in zip(whole, some, strict=True)}
+    assert dice["liver"][0] < 0.9 and dice["liver"][1] == 1.0
+    assert dice["spleen"][0] == dice["spleen"][1] < 1.0
+    with pytest.raises(SSLSegError, match=r"case_1\.nii\.gz: The case names slice 99"):
+        evaluate_pairs([Pair("case_1", *paths, {"liver": AnnotatedSlices("k", [99])})], LABELS)

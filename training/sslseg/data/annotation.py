@@ -50,6 +50,20 @@ def only_where_annotated(
     return known
 
 
+def only_slices(
+    voxels: npt.NDArray[Any], slices: AnnotatedSlices, *, file: Path | None = None
+) -> npt.NDArray[Any]:
+    """A label map (D, H, W) in which 255 marks every voxel that lies on none of the slices.
+
+    Raises:
+        SSLSegError: a slice is not there.
+    """
+    known = voxels.copy()
+    axis, elsewhere = _other_slices(slices, voxels.shape, file)
+    np.moveaxis(known, axis, 0)[elsewhere] = IGNORE
+    return known
+
+
 def _other_slices(
     slices: AnnotatedSlices, shape: tuple[int, ...], file: Path | None
 ) -> tuple[int, npt.NDArray[np.int64]]:

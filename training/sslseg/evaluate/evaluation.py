@@ -13,16 +13,17 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
-from sslseg.contract.cohort import Cohort, Use
+from sslseg.contract.cohort import AnnotatedSlices, Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.labels import BACKGROUND, IGNORE
+from sslseg.data.annotation import only_slices
 from sslseg.evaluate.overlap import LABEL_VALUES, as_labels, count_overlap
 from sslseg.evaluate.surface import Definition, SurfacePair, bounding_box
 from sslseg.evaluate.table import METRICS, CaseOrganScore, Evaluation, check_definition
@@ -168,11 +169,16 @@ def _grown(box: _Box, shape: tuple[int, ...]) -> _Box:
 
 @dataclass(frozen=True)
 class Pair:
-    """The label maps of one case; a prediction of None, or one whose file is not there, is missing."""
+    """The label maps of one case; a prediction of None, or one whose file is not there, is missing.
+
+    Attributes:
+        slices: for an organ that was annotated on some slices only: which. It is scored on those.
+    """
 
     case: str
     reference: Path
     prediction: Path | None
+    slices: Mapping[str, AnnotatedSlices] = field(default_factory=dict)
 
 
 def evaluate_folders(
@@ -208,7 +214,7 @@ def kept_apart(cohort: Cohort, model: str, use: Use = Use.TEST) -> list[Pair]:
         SSLSegError: the cohort keeps no such case apart.
     """
     pairs = [
-        Pair(case.id, label, cohort.prediction_path(model, case.id))
+        Pair(case.id, label, cohort.prediction_path(model, case.id), case.slices)
         for case in cohort.cases
         if case.use is use and (label := cohort.label_path(case)) is not None
     ]
@@ -267,16 +273,20 @@ def evaluate_pairs(
         if absent_is_unknown:
             present = {name for name, value in names.items() if (referenced == value).any()}
             annotated = present if annotated is None else present & set(annotated)
-        return score_case(
-            predicted,
-            referenced,
-            names,
-            spacing,
-            case=pair.case,
-            known=annotated,
-            tolerance_mm=tolerance_mm,
-            definition=definition,
-        )
+        found = []
+        for slices, together in _organs_by_slices(names, pair.slices):
+            found += score_case(
+                predicted,
+                referenced if slices is None else only_slices(referenced, slices, file=pair.reference),
+                together,
+                spacing,
+                case=pair.case,
+                known=annotated,
+                tolerance_mm=tolerance_mm,
+                definition=definition,
+            )
+        order = list(names)
+        return sorted(found, key=lambda row: order.index(row.organ))
 
     rows: list[CaseOrganScore] = []
     pool = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1))
@@ -294,6 +304,20 @@ def evaluate_pairs(
         definition=definition,
         missing_predictions=tuple(pair.case for pair in absent),
     )
+
+
+def _organs_by_slices(
+    labels: Mapping[str, int], slices: Mapping[str, AnnotatedSlices]
+) -> list[tuple[AnnotatedSlices | None, dict[str, int]]]:
+    """The organs that were annotated on the same slices, together; None stands for all slices."""
+    groups: list[tuple[AnnotatedSlices | None, dict[str, int]]] = []
+    for organ, value in labels.items():
+        group = next((organs for known, organs in groups if known == slices.get(organ)), None)
+        if group is None:
+            group = {}
+            groups.append((slices.get(organ), group))
+        group[organ] = value
+    return groups
 
 
 def _is_predicted(pair: Pair) -> bool:
