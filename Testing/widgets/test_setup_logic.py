@@ -198,12 +198,29 @@ class SetupLogicTest(unittest.TestCase):
 
     def test_install_asks_for_what_is_missing_and_looks_again(self) -> None:
         self._checked(probe_answer(torch=None, rich=None))
-        self.assertIn("PyTorch, Rich", self.setup.installSummary())
-        self.assertIn("SimpleITK, NumPy and requests stay as they are", self.setup.installSummary())
+        summary = self.setup.installSummary()
+        for words in (
+            "PyTorch, Rich",
+            "up to 1.3 GB",
+            "NVIDIA",
+            "SimpleITK, NumPy and requests stay as they are",
+        ):
+            self.assertIn(words, summary)
         self.setup.install()
         self.assertEqual(self.installer.asked, [["torch", "rich"]])
         self._answer(probe_answer())
         self.assertTrue(self.setup.isReady)
+
+    def test_without_pytorch_an_installation_is_small(self) -> None:
+        self._checked(probe_answer(rich=None))
+        self.assertIn("up to 0.4 GB", self.setup.installSummary())
+        self.assertNotIn("NVIDIA", self.setup.installSummary())
+
+    def test_another_python_ends_the_test_of_the_one_before(self) -> None:
+        self.setup.testBackend()
+        self.setup.usePython(sys.executable)
+        self.assertTrue(self.launcher.processes[0].killed)
+        self.assertFalse(self.setup.isTesting)
 
     def test_an_installation_that_failed_is_said_and_the_python_is_looked_at_again(self) -> None:
         self._checked(probe_answer(torch=None))

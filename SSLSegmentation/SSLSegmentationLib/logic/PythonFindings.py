@@ -89,10 +89,6 @@ class PythonFindings:
         """What has to be installed or replaced."""
         return [finding.requirement for finding in self.findings if not finding.isGood]
 
-    @property
-    def isGood(self) -> bool:
-        return not self.problem and not self.missing
-
     @classmethod
     def of(cls, outcome: Outcome, seconds: float) -> PythonFindings:
         """Read what the probe printed.

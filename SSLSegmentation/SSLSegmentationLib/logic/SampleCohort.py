@@ -115,9 +115,10 @@ class SampleCohort:
             self._open()
             return
         lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
-        reason = (
-            lines[-1] if lines else _("it took too long") if outcome.exitCode is None else outcome.exitCode
-        )
+        if outcome.exitCode is None:
+            reason = _("it took longer than {minutes:.0f} minutes").format(minutes=SECONDS / 60)
+        else:
+            reason = lines[-1] if lines else _("exit code {code}").format(code=outcome.exitCode)
         self._say(_("The phantoms could not be made: {reason}").format(reason=reason))
 
     def _open(self) -> None:

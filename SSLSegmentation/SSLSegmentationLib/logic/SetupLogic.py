@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +33,8 @@ PYTHON_KEY = "SSLSegmentation/Python"
 PROBE_SECONDS = 30.0
 TEST_SECONDS = 180.0
 """The first import of PyTorch from a cold disk takes the most of it."""
-INSTALLED_GB = 1.2
-"""What all packages but Slicer's own take on the disk with the PyTorch for processors (Linux, PyTorch 2.13)."""
+TORCH_GB, OTHERS_GB = 0.9, 0.4
+"""What PyTorch 2.13 for processors and all other packages but Slicer's own take on the disk, with what they need."""
 
 
 class SetupState(enum.Enum):
@@ -154,7 +156,7 @@ class SetupLogic:
 
     def check(self) -> None:
         """Look at the Python again, in another process; `poll` takes the answer."""
-        self._cancelProbe()
+        self.close()
         self.findings = None
         self.report = None
         try:
@@ -186,10 +188,10 @@ class SetupLogic:
 
     def close(self) -> None:
         """End what is running; nothing is said any more."""
-        self._cancelProbe()
-        if self._test is not None:
-            self._test.cancel()
-            self._test = None
+        for command in (self._probe, self._test):
+            if command is not None:
+                command.cancel()
+        self._probe = self._test = None
 
     def installObstacle(self) -> str:
         """Why the missing packages cannot be installed on a click, with the remedy; empty when they can."""
@@ -204,16 +206,24 @@ class SetupLogic:
 
     def installSummary(self) -> str:
         """What a click on Install would do, for the confirmation."""
-        missing = [] if self.findings is None else self.findings.missing
-        return _(
-            "These packages will be downloaded and installed into Slicer's Python: {packages}.\n\n"
-            "They take about {size} GB on the disk, several times that with an NVIDIA graphics card, and the "
-            "download some minutes. {protected} stay as they are."
-        ).format(
-            packages=", ".join(nameOf(requirement.name) for requirement in missing),
-            size=INSTALLED_GB,
-            protected=_listWords([nameOf(name) for name in PROTECTED]),
+        missing = [] if self.findings is None else [requirement.name for requirement in self.findings.missing]
+        size = (TORCH_GB if "torch" in missing else 0) + (OTHERS_GB if set(missing) - {"torch"} else 0)
+        sentences = [
+            _("These packages will be downloaded and installed into Slicer's Python: {packages}.").format(
+                packages=", ".join(nameOf(name) for name in missing)
+            ),
+            _("They take up to {size:.1f} GB on the disk, of which {free:.0f} GB are free.").format(
+                size=size, free=shutil.disk_usage(sys.prefix).free / 1e9
+            ),
+        ]
+        if "torch" in missing:
+            sentences.append(_("For an NVIDIA graphics card PyTorch takes several times as much."))
+        sentences.append(
+            _("{packages} stay as they are.").format(
+                packages=_listWords([nameOf(name) for name in PROTECTED])
+            )
         )
+        return "\n\n".join(sentences)
 
     def install(self) -> None:
         """Install what is missing into Slicer's own Python, and look at it again.
@@ -244,11 +254,6 @@ class SetupLogic:
         self._test = None
         self.report = BackendReport.of(outcome, TEST_SECONDS)
         self.changed.emit()
-
-    def _cancelProbe(self) -> None:
-        if self._probe is not None:
-            self._probe.cancel()
-            self._probe = None
 
     def _pythonWords(self) -> str:
         return _("Slicer's Python") if self.existingPython is None else str(self.python)
