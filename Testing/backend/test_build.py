@@ -79,7 +79,7 @@ def test_every_test_that_runs_inside_slicer_is_registered(folder: str) -> None:
         Path(name).name
         for name in _files_in_git(f"Testing/{folder}")
         if Path(name).name.startswith("test_")
-        and "unittest.TestCase" in (ROOT / name).read_text(encoding="utf-8")
+        and "\nimport unittest\n" in (ROOT / name).read_text(encoding="utf-8")
     }
     path = f"Testing/{folder}/CMakeLists.txt"
     registered = _list(path, "add_module_tests\\(") if (ROOT / path).exists() else set()
