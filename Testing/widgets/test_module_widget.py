@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import slicer
+from case_doubles import LIVER, CaseTest
 from job_doubles import AClock, ALauncher, make_cohort
+from review_cohort import settle
 from setup_doubles import ASettings, probe_answer
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.SceneNodes import ownedNodes
@@ -293,3 +296,57 @@ class LifeTest(ModuleTestCase):
             self.round()
         self.assertEqual(self.notice(), "")
         self.assertEqual(self.module.cohortLogic.folder, self.folder / "sample")
+
+
+class OpenCaseTest(CaseTest):
+    """With a case that is open and drawn in."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.module = ModuleWidget(
+            _parameter_node,
+            setupLogic=SetupLogic(ASettings(), ALauncher()),
+            cohortLogic=self.cohorts,
+            caseLogic=self.logic,
+            confirm=lambda question: True,
+            showError=self.said.append,
+        )
+        self.addCleanup(self.module.cleanup)
+        self.open("first")
+        self.box = self.a_box(slice(2, 4), slice(3, 6), slice(4, 8))
+        self.draw(LIVER, self.box)
+
+    def _assert_saved(self) -> None:
+        np.testing.assert_array_equal(self.saved_voxels("first") == 200, self.box)
+        self.assertEqual(self.said, [])
+
+    def test_the_section_in_which_it_is_drawn_is_open(self) -> None:
+        self.assertFalse(self.module.section(Section.ANNOTATE).collapsed)
+
+    def test_what_is_drawn_is_saved_when_slicer_ends(self) -> None:
+        self.module.onApplicationQuit()
+        self._assert_saved()
+        self.assertEqual(self.case_nodes(), [])
+
+    def test_what_is_drawn_is_saved_when_the_module_is_reloaded(self) -> None:
+        self.module.cleanup()
+        self._assert_saved()
+        self.assertEqual(ownedNodes(), [])
+
+    def test_what_is_drawn_is_saved_when_the_scene_is_closed_and_the_next_case_opens(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        self._assert_saved()
+        self.assertEqual(self.cohorts.folder, self.folder)
+        self.open("second")
+
+    def test_a_saved_scene_opens_the_cohort_and_the_case_again(self) -> None:
+        scene = self.place / "scene.mrb"
+        self.assertTrue(slicer.util.saveScene(str(scene)))
+        self.module.cohortLogic.closeCohort()
+        settle(self.logic)
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(scene))
+        settle(self.logic)
+        self.assertEqual(self.cohorts.folder, self.folder)
+        self.assertEqual(self.logic.caseId, "first")
+        np.testing.assert_array_equal(self.drawn(LIVER), self.box)
