@@ -19,10 +19,11 @@ from sslseg.contract.quality import (
     RankedCase,
     Ranking,
     Verdict,
-    write_quality,
+    quality_path,
     write_ranking,
 )
 from sslseg.contract.scores import CaseDice, add_scores, compared_files
+from sslseg.contract.strict import to_json
 
 ORGANS = "spleen=1,right kidney=2,left kidney=3,liver=6"
 MODEL = "mean_teacher"
@@ -91,7 +92,9 @@ def add_results(folder: Path, model: str = MODEL) -> None:
         touch(cohort.prediction_path(model, case.id))
         verdict = verdicts[number % len(verdicts)]
         organ = OrganQuality("liver", verdict, [], 1500.0, 1, 1.0, False, 0.1, 0.1)
-        write_quality(cohort, CaseQuality(case.id, model, verdict, [], [organ], uncertainty=0.1))
+        card = CaseQuality(case.id, model, verdict, [], [organ], uncertainty=0.1)
+        # Not through write_quality, which makes sure that each of hundreds of files is on the disk.
+        touch(quality_path(cohort, model, case.id), json.dumps(to_json(card)))
         priority = round(1 - number / max(1, len(cohort.cases)), 3)
         ranked.append(RankedCase(case.id, priority, "review", "liver: two pieces", 0.5, 0.5))
     write_ranking(cohort, Ranking(model, ranked))

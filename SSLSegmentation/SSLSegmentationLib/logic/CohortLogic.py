@@ -211,6 +211,11 @@ class CohortLogic:
             return self._chosenModel
         return self._models[0] if self._models else None
 
+    @property
+    def chosenModel(self) -> str | None:
+        """The model that was chosen; None where the newest is shown."""
+        return self._chosenModel
+
     def setModel(self, name: str | None) -> None:
         """Choose the model whose results are shown; None goes back to the newest."""
         if name != self._chosenModel:
