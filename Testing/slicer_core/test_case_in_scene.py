@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
+import widget_helpers  # noqa: F401 - before the helpers that it finds
 from case_doubles import (
     GEOMETRIES,
     GULLET,

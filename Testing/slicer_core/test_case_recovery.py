@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import SimpleITK as sitk
 import slicer
+import widget_helpers  # noqa: F401 - before the helpers that it finds
 from case_doubles import GULLET, KIDNEY, LIVER, CaseTest, drawn_voxels
 from review_cohort import settle
 from SSLSegmentationLib.logic.CaseSaving import AUTOSAVE_SECONDS

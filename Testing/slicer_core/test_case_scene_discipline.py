@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import widget_helpers  # noqa: F401 - before the helpers that it finds
 from case_doubles import GULLET, KIDNEY, LIVER, SHAPE, CaseTest, drawn_voxels, scan_voxels
 from review_cohort import settle
 from SSLSegmentationLib.logic.OrganMarks import Mark
