@@ -326,6 +326,7 @@ class OtherProgramTest(RecoveryCase):
         self.wait(AUTOSAVE_SECONDS)
         self.assertEqual(self.drafts(), ["first.json", "first.nii.gz", "first~2.json", "first~2.nii.gz"])
         self.close()
+        self.assertEqual(self.drafts(), ["first.json", "first.nii.gz"])
         self.assertTrue((self.saved_voxels("first")[5] == 7).all())
         self.assertEqual(self.confirm.sentences, [])
         self.confirm.answer = True
@@ -333,6 +334,18 @@ class OtherProgramTest(RecoveryCase):
         settle(first)
         self.assertTrue((self.saved_voxels("first")[0] == 2).all())
         self.assertTrue((self.others()["first.other"][5] == 7).all())
+
+    def test_the_draft_of_a_second_slicer_that_died_is_found_as_well(self) -> None:
+        drafts = self.folder / "drafts"
+        self.wait(AUTOSAVE_SECONDS)
+        for suffix in ("json", "nii.gz"):
+            (drafts / f"first.{suffix}").rename(drafts / f"first~2.{suffix}")
+        self.crash()
+        self.open("first")
+        self.assertRegex(self.said[0], "^Restored")
+        self.assertTrue(self.drawn(GULLET)[0].all())
+        self.close()
+        self.assertEqual(self.drafts(), [])
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ def openingSteps(
         else _chooseDrawing(cohort, case, source, model)
     )
     loaded = yield from loader.load(cacheFolder(cohort), _requests(cohort, case, drawing))
+    loader.forgetAhead()
     drawn = loaded[1] if len(loaded) > 1 else None
     if draft is not None:
         marks = {organ: draft.marks.get(organ, OrganMark()) for organ in cohort.labels.names}

@@ -80,6 +80,7 @@ class CaseStore:
         self.isShared = False
         """Whether the case is open in another Slicer too."""
         self._name = self._takeName()
+        self._adoptOrphan()
         self._labels = folder / (case.label or f"labels/{case.id}.nii.gz")
         self.base = fileDigest(self._labels)
 
@@ -217,6 +218,20 @@ class CaseStore:
                 continue
             return name
         raise AssertionError
+
+    def _adoptOrphan(self) -> None:
+        """Take over the draft of a second Slicer that died, if there is none of this name."""
+        if self.draft() is not None:
+            return
+        for record in sorted((self.folder / DRAFTS).glob(f"{self.caseId}~*.json")):
+            # A draft whose lock is held belongs to a Slicer that is alive; a read-only folder is left as it is.
+            with (
+                contextlib.suppress(SSLSegError, OSError),
+                locked(record.with_name(f".{record.stem}.lock"), timeout=0.0),
+            ):
+                record.with_name(f"{record.stem}.nii.gz").replace(self.draftPath)
+                record.replace(self._recordPath)
+                return
 
     def _writeRecord(self, digest: str, marks: dict[str, OrganMark], source: str) -> None:
         draft = Draft(self.caseId, time.time(), self.base, digest, source, marks)

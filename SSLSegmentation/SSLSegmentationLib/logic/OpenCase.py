@@ -53,6 +53,7 @@ class OpenCase:
     drawn: int = 0
     drafted: int | None = None
     marks: dict[str, OrganMark] = field(default_factory=dict)
+    _ignored: np.ndarray | None = None
     _views: SliceViews = field(default_factory=SliceViews)
 
     @property
@@ -101,6 +102,9 @@ class OpenCase:
             )
             for organ, segment in self.segments().items():
                 setMark(segment, self.content.marks[organ])
+        # From now on the segmentation has the voxels; it lets go of these when it needs other ones.
+        self._ignored = None if self.content.drawn is None else self.content.drawn.ignored
+        self.content.drawn = None
         self.marks = self.readMarks()
         self._views.show(self.volumeNode)
 
@@ -124,12 +128,11 @@ class OpenCase:
         """A copy of what is drawn and marked now, ready to be saved."""
         snapshot = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
         staged = self.content.image.staged
-        ignored = None if self.content.drawn is None else self.content.drawn.ignored
         save = PendingSave(
             self.store,
             snapshot,
             Grid(staged.spacing, staged.origin, staged.direction),
-            ignored,
+            self._ignored,
             self.labels,
             self.readMarks(),
             self.content.source,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from sslseg.contract.strict import to_json
 from SSLSegmentationLib.logic.BackgroundCommand import BackgroundCommand, Outcome
 from SSLSegmentationLib.logic.Paths import backendFolder
 from SSLSegmentationLib.logic.ProcessLauncher import Launcher, ProcessLauncher
+from SSLSegmentationLib.logic.PythonFindings import ownPython
 
 PIECE_BYTES = 1 << 19
 """So much is read at a time: a few milliseconds even from a slow disk."""
@@ -51,13 +50,11 @@ class VolumeLoader:
     Not by a memory map: the cache may lie on a network drive, and a page that cannot be read ends the application.
 
     Args:
-        launcher: starts the process that reads the files.
-        python: the interpreter for it; it needs numpy, SimpleITK and pydicom. None takes Slicer's own.
+        launcher: starts the process that reads the files, with Slicer's own Python: it works before any setup.
     """
 
-    def __init__(self, launcher: Launcher | None = None, python: str | Path | None = None) -> None:
+    def __init__(self, launcher: Launcher | None = None) -> None:
         self._launcher = launcher or ProcessLauncher()
-        self._python = python
         self._ahead: dict[Path, LoadedVolume] = {}
 
     def load(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, list[LoadedVolume]]:
@@ -79,11 +76,10 @@ class VolumeLoader:
             if volume is None:
                 volume = yield from _readEntry(folder, request)
             volumes.append(volume)
-        self._ahead = {}
         return volumes
 
     def loadAhead(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, None]:
-        """Read volumes that will be asked for next, and keep them until another load.
+        """Read volumes that will be asked for next, and keep them instead of those that were read ahead before.
 
         Raises:
             SSLSegError: as `load`.
@@ -93,16 +89,20 @@ class VolumeLoader:
             request.folder(cache): volume for request, volume in zip(requests, volumes, strict=True)
         }
 
+    def forgetAhead(self) -> None:
+        """Give the memory of what was read ahead free."""
+        self._ahead = {}
+
     def _stage(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, None]:
-        python = self._python or shutil.which("PythonSlicer") or sys.executable
         texts = [json.dumps(to_json(request)) for request in requests]
         environment = dict(os.environ)
         paths = [str(backendFolder()), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        environment["PYTHONUTF8"] = "1"
         outcomes: list[Outcome] = []
         command = BackgroundCommand(
             self._launcher,
-            [str(python), "-m", "sslseg.data.staging", str(cache), *texts],
+            [str(ownPython()), "-m", "sslseg.data.staging", str(cache), *texts],
             environment,
             STAGING_SECONDS,
             outcomes.append,

@@ -236,6 +236,8 @@ class AnnotatePanel:
         if sentence not in self._notices:
             self._notices.append(sentence)
         self._showNotices()
+        if not self._isListening:
+            slicer.util.showStatusMessage(sentence, 10000)
 
     def _onFailed(self, sentence: str) -> None:
         self._showError(sentence)

@@ -92,10 +92,11 @@ class EditorFrame:
             # One organ a voxel: what is drawn takes the voxel from the organ that had it.
             node.SetOverwriteMode(node.OverwriteAllSegments)
             node = slicer.mrmlScene.AddNode(node)
-        if self.editor.mrmlScene() is None:
-            self.editor.setMRMLScene(slicer.mrmlScene)
+        # The node goes first: the editor keeps in it what it selects by itself when it gets the scene.
         if self.editor.mrmlSegmentEditorNode() is not node:
             self.editor.setMRMLSegmentEditorNode(node)
+        if self.editor.mrmlScene() is None:
+            self.editor.setMRMLScene(slicer.mrmlScene)
 
     def _follow(self) -> None:
         if self._isActive and self._case is not None:

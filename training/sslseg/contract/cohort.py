@@ -5,6 +5,7 @@ cohort.json   labels and cases            labels/                what a person d
 images/       imported volumes            predictions/<model>/   label map and uncertainty map per case
 models/       trained models              jobs/                  one folder per job
 cache/        preprocessed data, always safe to delete
+drafts/       what is being drawn in Slicer and not yet saved
 ```
 """
 
