@@ -91,6 +91,8 @@ class CaseAdding:
         if self.isWorking:
             return _("Adding '{name}' …").format(name=self._current)
         monitor = self.monitor
+        if monitor is not None and monitor.isCancelling:
+            return _("The import is stopping …")
         return self.sentence if monitor is None else monitor.sentence
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Generator
 from pathlib import Path
@@ -15,6 +16,8 @@ from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path
 from SSLSegmentationLib.logic.LabelMapWriter import Grid
 
+SYNC_BYTES = 1 << 22
+"""So much goes to the disk at a time: else the end would wait for all of it at once."""
 _TYPES = {
     "i1": "signed char",
     "u1": "unsigned char",
@@ -46,11 +49,17 @@ def writeNrrd(path: Path, voxels: np.ndarray[Any, Any], grid: Grid) -> Generator
     # Level 1: CT and MR hardly get smaller beyond, but take several times as long.
     compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(_header(voxels, grid).encode("ascii"))
+        written = file.write(_header(voxels, grid).encode("ascii"))
         for plane in voxels:
             content = np.ascontiguousarray(plane)
             digest.update(content)
-            file.write(compressor.compress(content.astype(content.dtype.newbyteorder("<"), copy=False)))
+            written += file.write(
+                compressor.compress(content.astype(content.dtype.newbyteorder("<"), copy=False))
+            )
+            if written >= SYNC_BYTES:
+                written = 0
+                file.flush()
+                os.fsync(file.fileno())
             yield False
         file.write(compressor.flush())
     return digest.hexdigest()
