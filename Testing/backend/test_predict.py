@@ -173,8 +173,8 @@ def test_goes_on_with_the_cpu_when_the_device_is_too_small(monkeypatch: pytest.M
     class Pretended(Ensemble):
         """Runs on the CPU whatever it is told, but says that another device ran out of memory."""
 
-        def __init__(self, networks: Any, device: torch.device, *, bfloat16: bool) -> None:
-            super().__init__(networks, torch.device("cpu"), bfloat16=False)
+        def __init__(self, networks: Any, device: torch.device, **options: Any) -> None:
+            super().__init__(networks, torch.device("cpu"), **options | {"bfloat16": False})
             self.tiny = device.type != "cpu"
 
         def __call__(self, windows: Tensor) -> Tensor:

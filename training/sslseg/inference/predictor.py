@@ -16,6 +16,9 @@ from sslseg.contract.postprocess import OrganRule
 from sslseg.contract.settings import Precision
 from sslseg.data.plan import Plan
 from sslseg.data.preprocess import Prepared, prepare_image
+from sslseg.data.sides import left_right_pairs
+from sslseg.inference.evidence import Evidence, EvidenceCollector
+from sslseg.inference.features import FeatureMean
 from sslseg.inference.postprocess import postprocess
 from sslseg.inference.restore import restore
 from sslseg.inference.sliding_window import Ensemble, Progress, default_batch, sliding_window
@@ -45,10 +48,12 @@ class VolumePrediction:
     Attributes:
         label_map: uint8, declared values; 0 outside the body.
         uncertainty: uint8, entropy of the mean softmax in % of the largest possible; 0 outside the body.
+        evidence: what the networks gave away about its quality, where that was asked for.
     """
 
     label_map: sitk.Image
     uncertainty: sitk.Image
+    evidence: Evidence | None = None
 
 
 class VolumePredictor:
@@ -63,6 +68,8 @@ class VolumePredictor:
         device: where to start.
         precision: arithmetic of the convolutions.
         clean: whether to do to the label map what the model's rules say.
+        mirror: whether to look at every window mirrored as well; takes twice as long.
+        evidence: whether to collect what tells about the quality of a prediction.
         warn: takes a sentence when memory runs out; None logs it.
     """
 
@@ -74,6 +81,8 @@ class VolumePredictor:
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
         clean: bool = True,
+        mirror: bool = False,
+        evidence: bool = False,
         warn: Warn | None = None,
     ) -> None:
         self.plan = model.plan
@@ -81,6 +90,8 @@ class VolumePredictor:
         self._networks = model.networks
         self._overlap = overlap
         self._precision = precision
+        self._mirrored = _mirrored_classes(model.plan) if mirror else None
+        self._evidence = evidence
         self._warn = warn or logging.getLogger(__name__).warning
         self._use(torch.device(device))
 
@@ -108,6 +119,9 @@ class VolumePredictor:
             self._retreat()
 
     def _predict(self, prepared: Prepared, progress: Progress | None) -> VolumePrediction:
+        collector = EvidenceCollector(self.plan.classes, self.device) if self._evidence else None
+        if self._features is not None:
+            self._features.clear()
         slabs = sliding_window(
             self._ensemble,
             prepared.array,
@@ -116,18 +130,29 @@ class VolumePredictor:
             batch=self._batch,
             progress=progress,
         )
-        restored = restore(slabs, prepared.grid, self.plan.values)
+        restored = restore(slabs, prepared.grid, self.plan.values, collector)
         voxel_ml = math.prod(prepared.grid.original.spacing) / 1000
         postprocess(restored.labels, self.rules, voxel_ml)
         images = [sitk.GetImageFromArray(array) for array in (restored.labels, restored.uncertainty)]
         for image in images:
             prepared.grid.original.set_on(image)
-        return VolumePrediction(*images)
+        evidence = None
+        if collector is not None and self._features is not None:
+            evidence = Evidence(collector.organs(), self._features.vector())
+        return VolumePrediction(images[0], images[1], evidence)
 
     def _use(self, device: torch.device) -> None:
         self.device = device
         self._batch = default_batch(self.plan.patch_size, device)
-        self._ensemble = Ensemble(self._networks, device, bfloat16=use_bfloat16(device, self._precision))
+        self._features = FeatureMean(len(self._networks)) if self._evidence else None
+        self._ensemble = Ensemble(
+            self._networks,
+            device,
+            bfloat16=use_bfloat16(device, self._precision),
+            mirrored=self._mirrored,
+            compare=self._evidence,
+            features=self._features,
+        )
 
     def _retreat(self) -> None:
         """Need less memory than before."""
@@ -167,6 +192,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
     )
+
+
+def _mirrored_classes(plan: Plan) -> list[int]:
+    """What each class becomes when left and right change places."""
+    classes = list(range(plan.classes))
+    for left, right in left_right_pairs([label.name for label in plan.labels]):
+        classes[left + 1], classes[right + 1] = right + 1, left + 1
+    return classes
 
 
 def _refuse() -> NoReturn:

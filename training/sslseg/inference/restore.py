@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sslseg.data.working_grid import AxisMap, WorkingGrid
+from sslseg.inference.evidence import EvidenceCollector
 from sslseg.inference.sliding_window import Slab
 
 PERCENT = 100
@@ -37,13 +38,19 @@ class Restored:
     uncertainty: npt.NDArray[np.uint8]
 
 
-def restore(slabs: Iterable[Slab], grid: WorkingGrid, values: npt.NDArray[np.uint8]) -> Restored:
+def restore(
+    slabs: Iterable[Slab],
+    grid: WorkingGrid,
+    values: npt.NDArray[np.uint8],
+    evidence: EvidenceCollector | None = None,
+) -> Restored:
     """Bring probabilities back to the grid of the scan.
 
     Args:
         slabs: all slices of the working grid in order, probabilities `(n, C, Y, X)`.
         grid: how the working grid lies in the scan.
         values: declared value of each class, `(C,)`.
+        evidence: takes every slice of the working grid.
     """
     shape = grid.original.size[::-1]
     result = Restored(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
@@ -51,7 +58,7 @@ def restore(slabs: Iterable[Slab], grid: WorkingGrid, values: npt.NDArray[np.uin
     z, y, x = (_Axis.of(axis, side) for axis, side in zip(grid.axis_maps, grid.shape, strict=True))
     plane: _Plane | None = None
     lower: _Slice | None = None
-    for upper in _slices(slabs):
+    for upper in _slices(slabs, evidence):
         plane = plane or _Plane(y, x, upper.entropy.device)
         # The only slice of a flat volume is its own neighbour.
         if lower is None and grid.shape[0] > 1:
@@ -119,7 +126,7 @@ class _Slice:
     columns: npt.NDArray[np.bool_]
 
 
-def _slices(slabs: Iterable[Slab]) -> Iterator[_Slice]:
+def _slices(slabs: Iterable[Slab], evidence: EvidenceCollector | None) -> Iterator[_Slice]:
     for slab in slabs:
         for number, content in enumerate(slab.probabilities):
             # The winner has at least 1/C, and so has at least one of the voxels it was interpolated from.
@@ -127,7 +134,11 @@ def _slices(slabs: Iterable[Slab]) -> Iterator[_Slice]:
             rows, columns = possible.any(-1).cpu().numpy(), possible.any(-2).cpu().numpy()
             # The last slice is still needed when the slab is gone.
             kept = content.clone() if number + 1 == len(slab.probabilities) else content
-            yield _Slice(slab.start + number, kept, entropy_percent(content), rows, columns)
+            entropy = entropy_percent(content)
+            if evidence is not None:
+                differing = None if slab.disagreement is None else slab.disagreement[number]
+                evidence.add(content, entropy / PERCENT, differing)
+            yield _Slice(slab.start + number, kept, entropy, rows, columns)
 
 
 class _Plane:

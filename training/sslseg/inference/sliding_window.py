@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sslseg.contract.settings import Precision
 from sslseg.data.plan import FULL_SCALE
+from sslseg.inference.features import FeatureMean
 from sslseg.networks.base import SegmentationNetwork
 from sslseg.networks.devices import use_bfloat16
 from sslseg.networks.folding import fold_batch_norm
@@ -43,17 +44,36 @@ class Slab:
     Attributes:
         start: the first slice.
         probabilities: mean softmax, `(n, C, Y, X)` float32; valid until the next slab is asked for.
+        disagreement: share of the pairs of opinions whose labels differ, `(n, Y, X)`, where opinions are compared.
     """
 
     start: int
     probabilities: Tensor
+    disagreement: Tensor | None = None
 
 
 class Ensemble:
-    """Networks ready for prediction on a device: folded copies in eval mode; the originals stay untouched."""
+    """Networks ready for prediction on a device: folded copies in eval mode; the originals stay untouched.
+
+    Args:
+        networks: each has an opinion; their mean counts.
+        device: where they are to run.
+        bfloat16: arithmetic of the convolutions.
+        mirrored: for a second opinion of each network, on the window mirrored from left to right: the class that
+            each class becomes, `(C,)`. It takes twice the time.
+        compare: also say where the opinions differ. With a single opinion there is nothing to compare.
+        features: collects what the networks see.
+    """
 
     def __init__(
-        self, networks: Sequence[SegmentationNetwork], device: torch.device, *, bfloat16: bool
+        self,
+        networks: Sequence[SegmentationNetwork],
+        device: torch.device,
+        *,
+        bfloat16: bool,
+        mirrored: Sequence[int] | None = None,
+        compare: bool = False,
+        features: FeatureMean | None = None,
     ) -> None:
         if not networks:
             raise ValueError("a prediction needs at least one network")
@@ -61,8 +81,12 @@ class Ensemble:
         self.classes = networks[0].out_channels
         self._bfloat16 = bfloat16
         self._networks = [self._prepared(network) for network in networks]
+        self._mirrored = None if mirrored is None else torch.tensor(mirrored, device=device)
+        self._features = features
+        opinions = len(networks) * (1 if mirrored is None else 2)
+        self.compares = compare and opinions > 1
 
-    def _prepared(self, network: SegmentationNetwork) -> nn.Module:
+    def _prepared(self, network: SegmentationNetwork) -> SegmentationNetwork:
         ready = fold_batch_norm(network).requires_grad_(False).to(self.device)
         if self._bfloat16:
             # Stored in bfloat16, the kernels are not cast anew for each window. Normalisations stay float32.
@@ -73,17 +97,40 @@ class Ensemble:
 
     @torch.inference_mode()
     def __call__(self, windows: Tensor) -> Tensor:
-        """Mean softmax `(B, C, D, H, W)` float32 of `windows (B, 1, D, H, W)` float32 in [0, 1]."""
+        """Mean softmax `(B, C, D, H, W)` float32 of `windows (B, 1, D, H, W)` float32 in [0, 1].
+
+        With `compares` there is a channel more: the share of the pairs of opinions whose labels differ.
+        """
         windows = windows.contiguous(memory_format=torch.channels_last_3d)
         total: Tensor | None = None
-        for network in self._networks:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-                logits = network(windows)
-            # Softmax runs several times faster along planes of voxels than along interleaved channels.
-            probabilities = logits.contiguous().softmax(dim=1, dtype=torch.float32)
+        labels = []
+        count = 0
+        for probabilities in self._opinions(windows):
+            count += 1
+            if self.compares:
+                labels.append(most_probable(probabilities))
             total = probabilities if total is None else total.add_(probabilities)
         assert total is not None
-        return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+        mean = total.div_(count) if count > 1 else total
+        return torch.cat([mean, _share_that_differs(labels)[:, None]], dim=1) if self.compares else mean
+
+    def _opinions(self, windows: Tensor) -> Iterator[Tensor]:
+        """Softmax `(B, C, D, H, W)` of each network, and of each on the mirrored windows."""
+        for number, network in enumerate(self._networks):
+            yield self._softmax(number, network, windows)
+            if self._mirrored is not None:
+                yield self._softmax(number, network, windows.flip(-1)).flip(-1)[:, self._mirrored]
+
+    def _softmax(self, number: int, network: SegmentationNetwork, windows: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            if self._features is None:
+                logits = network(windows)
+            else:
+                levels = network.features(windows)
+                self._features.add(number, levels[0])
+                logits = network.head(levels[-1])
+        # Softmax runs several times faster along planes of voxels than along interleaved channels.
+        return logits.contiguous().softmax(dim=1, dtype=torch.float32)
 
 
 def sliding_window(
@@ -98,7 +145,7 @@ def sliding_window(
     """Class probabilities of a volume, slab by slab from the first slice to the last.
 
     Args:
-        ensemble: the networks on their device.
+        ensemble: the networks on their device; where it has `compares`, slabs tell the disagreement.
         image: `(Z, Y, X)`, int16 (0..32767 for [0, 1]) or float32 in [0, 1]. It is padded with 0 where it is
             smaller than the window.
         window: size (z, y, x) in voxels.
@@ -111,7 +158,8 @@ def sliding_window(
     """
     grid = _WindowGrid.over(image.shape, window, overlap, ensemble.device)
     batch = batch or default_batch(grid.window, ensemble.device)
-    accumulator = torch.zeros(grid.window[0], ensemble.classes, *grid.padded[1:], device=ensemble.device)
+    channels = ensemble.classes + ensemble.compares
+    accumulator = torch.zeros(grid.window[0], channels, *grid.padded[1:], device=ensemble.device)
     places = list(itertools.product(*map(range, map(len, grid.starts[1:]))))
     done, total = 0, len(places) * len(grid.starts[0])
     for row, start in enumerate(grid.starts[0]):
@@ -130,7 +178,7 @@ def sliding_window(
             if progress:
                 progress(done, total)
         end = grid.starts[0][row + 1] if row + 1 < len(grid.starts[0]) else grid.padded[0]
-        yield from _finished(accumulator, grid, start, end)
+        yield from _finished(accumulator, grid, start, end, ensemble.classes)
         _shift(accumulator, end - start)
 
 
@@ -178,6 +226,12 @@ def most_probable(probabilities: Tensor) -> Tensor:
         classes.masked_fill_(candidate > best, index)
         torch.maximum(best, candidate, out=best)
     return classes
+
+
+def _share_that_differs(labels: Sequence[Tensor]) -> Tensor:
+    """Share of the pairs of label maps that differ, voxel by voxel, float32."""
+    pairs = list(itertools.combinations(labels, 2))
+    return torch.stack([(one != other).float() for one, other in pairs]).mean(0)
 
 
 def default_batch(window: Sequence[int], device: torch.device) -> int:
@@ -278,13 +332,14 @@ def _add_windows(accumulator: Tensor, ensemble: Ensemble, content: Tensor, parts
         target.addcmul_(probabilities.transpose(0, 1), part.weight[:, None])
 
 
-def _finished(accumulator: Tensor, grid: _WindowGrid, start: int, end: int) -> Iterator[Slab]:
+def _finished(accumulator: Tensor, grid: _WindowGrid, start: int, end: int, classes: int) -> Iterator[Slab]:
     """The slices from `start` to `end` of the padded volume without the padding, if any is left."""
     bz, by, bx = grid.before
     first, last = max(start, bz), min(end, bz + grid.size[0])
     if first < last:
         inside = accumulator[first - start : last - start, :, by : by + grid.size[1], bx : bx + grid.size[2]]
-        yield Slab(first - bz, inside)
+        compared = inside.shape[1] > classes
+        yield Slab(first - bz, inside[:, :classes], inside[:, classes] if compared else None)
 
 
 def _shift(accumulator: Tensor, count: int) -> None:

@@ -154,6 +154,8 @@ class ToScanGridd(MapTransform):
 class _OnDevice:
     """A network and what the windows need to know of it."""
 
+    compares = False
+
     def __init__(self, network: Any, device: torch.device, classes: int) -> None:
         self.device, self.classes, self._network = device, classes, network
 
