@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unittest
+import unittest.mock
 
 import numpy as np
 import slicer
@@ -84,7 +85,10 @@ class SurfaceTest(unittest.TestCase):
         for most in (10**6, 2000):
             node = a_segmentation(voxels, (1,))
             build(SurfaceBuilder(most), node, "S1")
-            np.testing.assert_allclose(surface(node, "S1").GetBounds(), expected, atol=2.5)
+            bounds = np.array(surface(node, "S1").GetBounds())
+            np.testing.assert_allclose(bounds, expected, atol=2.5)
+            middle, true = (ends.reshape(3, 2).mean(axis=1) for ends in (bounds, expected))
+            self.assertTrue(np.all(np.abs(middle - true) < np.array([0.8, 0.8, 2.0]) / 2), middle - true)
 
     def test_normals_point_outwards_whichever_way_the_axes_run(self):
         voxels = np.zeros((20, 20, 20), np.uint8)
@@ -170,6 +174,12 @@ class WorstPlaceTest(unittest.TestCase):
         self.uncertainty[20:24, 40:48, 12:20] = 60
         self.uncertainty[5, 10, 50] = 100
         place = self.place()
+        self.assertTrue(np.all(np.abs(place - [21.5, 43.5, 15.5]) < [4, 8, 8]), place)
+
+    def test_of_a_large_organ_not_every_voxel_is_looked_at(self):
+        self.uncertainty[20:24, 40:48, 12:20] = 60
+        with unittest.mock.patch("SSLSegmentationLib.logic.WorstPlace.MOST_VOXELS", 5000):
+            place = self.place()
         self.assertTrue(np.all(np.abs(place - [21.5, 43.5, 15.5]) < [4, 8, 8]), place)
 
     def test_only_the_organ_itself_counts(self):
