@@ -249,9 +249,8 @@ class ReviewPanel:
                 action.button.toolTip = f"{action.button.toolTip} ({action.key})"
         for button in slicer.util.findChildren(self.widget):
             if button.inherits("QAbstractButton"):
-                button.setFocusPolicy(
-                    qt.Qt.TabFocus
-                )  # or else the space bar would press it again after a click
+                # Or else the space bar would press it again after a click.
+                button.setFocusPolicy(qt.Qt.TabFocus)
         lines = [(action.key, action.words) for action in self._actions if action.key]
         lines.append(("1 … 9", _("select an organ")))
         table = _twoColumns([f"<b>{key}</b>&nbsp; {words}" for key, words in lines])
