@@ -84,15 +84,22 @@ def test_organs_without_a_rule_or_without_a_voxel_are_left_alone() -> None:
     assert not cleaned(np.zeros(SHAPE, np.uint8), OrganRule("a", 1, largest_only=True, fill_holes=True)).any()
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_components_and_holes_are_those_of_scipy(seed: int) -> None:
-    mask = np.random.default_rng(seed).random((6, 7, 8)) < 0.55
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 7)] * 3), st.sampled_from([0.3, 0.6, 0.9]))
+def test_components_and_holes_are_those_of_scipy(
+    seed: int, shape: tuple[int, int, int], share: float
+) -> None:
+    mask = np.random.default_rng(seed).random(shape) < share
     numbers, sizes = components(mask)
     _, count = ndimage.label(mask, np.ones((3, 3, 3)))
     assert (len(sizes) - 1, sizes[1:].sum()) == (count, mask.sum())
     assert ((numbers > 0) == mask).all()
     np.testing.assert_array_equal(holes(mask), ndimage.binary_fill_holes(mask) & ~mask)
+
+
+def test_an_organ_one_voxel_thin_is_counted() -> None:
+    line = np.array([[[True]], [[False]], [[True]]])
+    assert len(components(line)[1]) - 1 == 2
 
 
 def stored(cohort: Cohort) -> list[StoredCase]:
