@@ -14,11 +14,16 @@ import SimpleITK as sitk
 
 from sslseg.contract.cohort import AnnotatedSlices, Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.events import read_events
+from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.labels import parse_labels
 from sslseg.contract.models import ModelOrigin, case_digest
 from sslseg.contract.scores import can_be_scored, compared_files, read_scores, scores_path
+from sslseg.contract.settings import PredictSettings
 from sslseg.data.volumes import write_label_map, write_volume
 from sslseg.evaluate.case_facts import main, measure_dice
+from sslseg.jobs.runner import run_job
+from sslseg.predict.pipeline import PredictionSummary
 
 SHAPE = (8, 20, 20)
 
@@ -68,7 +73,8 @@ def test_dice_is_measured_where_the_model_has_not_learned_from_the_annotation(co
 
 
 def test_without_a_record_only_cases_that_are_kept_apart_are_measured(cohort: Cohort) -> None:
-    told = ModelOrigin("supervised", cases=frozenset({case_digest("learned")}))
+    learned = frozenset({case_digest("learned")})
+    told = ModelOrigin("supervised", cases=learned | {case_digest("held_back")}, learned=learned)
     for origin, names in (
         (None, ["tested"]),
         (ModelOrigin("supervised"), ["tested"]),
@@ -122,6 +128,32 @@ def test_pictures_and_dice_are_made_in_a_process_of_its_own(cohort: Cohort) -> N
         picture = sitk.GetArrayFromImage(sitk.ReadImage(str(cohort.thumbnail_path(name))))
         colour = cohort.labels.find("liver").color
         assert (picture[:, :, :3] == colour).all(axis=2).any(), name
+
+
+def predicted_by_a_job(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch, done: list[str]
+) -> tuple[JobState, list[str]]:
+    """How a prediction job ends whose predictions are there already, and what it warns of."""
+    summary = PredictionSummary(done=done)
+    monkeypatch.setattr("sslseg.predict.cohort_prediction.predict_cohort", lambda *_: summary)
+    job = Job.create(cohort.folder, PredictSettings("first"))
+    state = run_job(job)
+    return state, [e.fields["message"] for e in read_events(job.events_path) if e.event == "warning"]
+
+
+def test_a_prediction_job_keeps_the_dice_of_what_it_predicted(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predicted_by_a_job(cohort, monkeypatch, ["tested", "plain"]) == (JobState.FINISHED, [])
+    assert list(read_scores(cohort, "first").cases) == ["tested"]
+
+
+def test_a_dice_that_cannot_be_measured_takes_nothing_from_the_predictions(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cohort.folder / "labels" / "tested.nii.gz").write_bytes(b"no label map")
+    state, warnings = predicted_by_a_job(cohort, monkeypatch, ["tested"])
+    assert state is JobState.FINISHED and "The Dice of the cases is not known" in warnings[0]
 
 
 def test_a_case_that_cannot_be_read_does_not_keep_others_from_their_picture(

@@ -22,6 +22,7 @@ class ModelOrigin:
         settings: every setting of the run.
         organs: names of the organs it segments.
         cases: digests of the annotated cases that it was trained on or measured on.
+        learned: digests of those whose labels are in its weights, also through the model that it started from.
         finished: when, in seconds since the epoch; 0 where the model does not say.
         device: what it was trained on, such as "cpu (2 threads)".
         seconds_per_step: of its training; 0 where the model does not say.
@@ -31,6 +32,7 @@ class ModelOrigin:
     settings: dict[str, Any] = field(default_factory=dict)
     organs: tuple[str, ...] = ()
     cases: frozenset[str] = frozenset()
+    learned: frozenset[str] = frozenset()
     finished: float = 0.0
     device: str = ""
     seconds_per_step: float = 0.0
@@ -52,8 +54,16 @@ def read_origin(cohort: Cohort, model: str) -> ModelOrigin | None:
         return None
     organs = tuple(str(label.get("name")) for label in plan.labels)
     cases = frozenset(str(entry.get("case")) for entry in told.annotations)
+    learned = {str(entry.get("case")) for entry in told.annotations if entry.get("use") != "validation"}
     return ModelOrigin(
-        told.method, told.settings, organs, cases, told.finished, told.device, told.seconds_per_step
+        told.method,
+        told.settings,
+        organs,
+        cases,
+        frozenset(learned | set(told.learned_before)),
+        told.finished,
+        told.device,
+        told.seconds_per_step,
     )
 
 
@@ -64,6 +74,7 @@ class _Record:
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
+    learned_before: list[str] = field(default_factory=list)
     finished: float = 0.0
     device: str = ""
     seconds_per_step: float = 0.0

@@ -86,7 +86,7 @@ def can_be_scored(case: Case, origin: ModelOrigin | None) -> bool:
         return False
     if case.use is not Use.TRAIN:
         return True
-    return origin is not None and bool(origin.cases) and case_digest(case.id) not in origin.cases
+    return origin is not None and bool(origin.cases) and case_digest(case.id) not in origin.learned
 
 
 def compared_files(cohort: Cohort, model: str, case: Case) -> list[list[int]] | None:
