@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from sslseg.cli.app import main
 from sslseg.contract.events import read_events
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+PRESETS = Path(__file__).parents[2] / "Resources" / "OrganPresets"
 TINY = ("--preset", "quick", "--network", "unet", "--device", "cpu", "--patch-size", "16,32,32")
 
 
@@ -80,6 +82,25 @@ def test_a_model_segments_volumes_outside_the_cohort(
     sslseg("evaluate", "--reference", a_dataset / "labels", "--prediction", tmp_path / "out",
            "--output", tmp_path / "s.json", "--organs", "large=1,small=2")  # fmt: skip
     assert len(json.loads((tmp_path / "s.json").read_text())["rows"]) == 4
+
+
+def test_volumes_are_added_with_their_label_maps_and_those_refused_are_named(
+    a_dataset: Path, sslseg: Run, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    shutil.copy(a_dataset / "images/ball_0.nii.gz", scans)
+    sslseg("init", tmp_path / "c", "--images", scans, "--organs", PRESETS / "AbdomenCT.json")
+    shutil.copy(a_dataset / "images/ball_1.nii.gz", scans)
+    (scans / "broken.nii.gz").write_bytes(b"no volume")
+    process = sslseg("import", tmp_path / "c", scans, "--labels", a_dataset / "labels", "--copy", check=False)
+    assert process.returncode == 2 and "1 imported" in process.stdout
+    refused = [line for line in process.stdout.splitlines() if line.startswith("not imported: ")]
+    assert any("broken.nii.gz" in line for line in refused)
+    assert any("already, as case_0001" in line for line in refused)
+    cases = json.loads(sslseg("status", tmp_path / "c", "--json").stdout)["cases"]
+    assert [case["annotated"] for case in cases] == [[], ["spleen", "right kidney"]]
+    assert (tmp_path / "c/images/case_0002.nrrd").exists()
 
 
 def test_status_is_readable_by_people_and_machines(a_trained_cohort: Path, sslseg: Run) -> None:
