@@ -308,6 +308,27 @@ class MovingOnTest(ReviewLogicCase):
         decisions = {entry.caseId: entry.decision for entry in self.review.queue.entries}
         self.assertEqual(decisions, {FIRST: Decision.OPEN, SECOND: Decision.ACCEPTED, THIRD: Decision.OPEN})
 
+    def test_what_was_rejected_of_an_earlier_model_is_undecided_in_the_prediction_of_the_next(self):
+        self.open()
+        self.open_case(FIRST)
+        self.review.accept("liver")
+        self.review.reject("pancreas")
+        self.saved(FIRST)
+        self.open_case(FIRST)
+        self.assertIs(self.review.cards[1].status, ReviewState.FLAGGED)
+        self.saved(FIRST)
+        add_model(Cohort.read(self.folder), "first-2")
+        add_prediction(Cohort.read(self.folder), "first-2", FIRST)
+        self.cohorts.refresh()
+        self.open_case(FIRST)
+        statuses = [card.status for card in self.review.cards]
+        self.assertEqual(statuses, [ReviewState.COMPLETED, ReviewState.NOT_STARTED, ReviewState.NOT_STARTED])
+        self.review.acceptCase()
+        case = self.saved(FIRST)
+        self.assertEqual(
+            (case.provenance["review"], case.provenance["reviewed model"]), ("accepted", "first-2")
+        )
+
 
 class RetrainingTest(ReviewLogicCase):
     def test_nothing_new_is_no_reason_to_train_again(self):

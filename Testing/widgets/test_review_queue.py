@@ -122,7 +122,10 @@ class DecisionTest(unittest.TestCase):
         )
         self.assertEqual(provenanceWith(case, Decision.CORRECTED, "second"), case.provenance)
         self.assertEqual(provenanceWith(case, Decision.REJECTED, "second")[MODEL_KEY], "second")
-        self.assertEqual(provenanceWith(case, Decision.OPEN, "second"), {"annotation": "drawn"})
+        self.assertEqual(
+            provenanceWith(case, Decision.OPEN, "second"), {"annotation": "drawn", MODEL_KEY: "second"}
+        )
+        self.assertEqual(provenanceWith(case, Decision.OPEN, None), {"annotation": "drawn"})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,7 +14,9 @@ from sslseg.contract.labels import Label, normalised_name
 from sslseg.contract.quality import CaseQuality, OrganQuality, read_quality
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.Retraining import Jobs, Retraining
+from SSLSegmentationLib.logic.ReviewDecisions import ReviewDecisions, Step
 from SSLSegmentationLib.logic.ReviewQueue import (
+    MODEL_KEY,
     REVIEW_KEY,
     Decision,
     ReviewQueue,
@@ -66,15 +68,6 @@ class OrganCard:
     status: ReviewState
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A decision that can be taken back: what was there before."""
-
-    caseId: str
-    statuses: dict[str, ReviewState]
-    corrected: frozenset[str]
-
-
 class ReviewLogic:
     """The review of the predictions of the current model.
 
@@ -89,8 +82,8 @@ class ReviewLogic:
 
     Accepting a case accepts all organs that are not rejected. A case is decided when each of its organs is accepted or
     rejected: it is rejected if one of them is, corrected if one of them was corrected, and accepted as it was
-    otherwise. A case that the next model predicts again comes up again only if it was rejected or not decided. Each
-    decision answers whether it changed anything.
+    otherwise. A case that the next model predicts again comes up again only if it was rejected or not decided, and what
+    was rejected in it is undecided then. Each decision answers whether it changed anything.
 
     While a case is open, the segment status is the truth; when it is saved, `CaseLogic` mirrors it to `cohort.json`
     (`Case.annotated`, `organ_review`, `review`), and the decision and the model it was about go into
@@ -119,12 +112,9 @@ class ReviewLogic:
         """Whether the open case is one of the queue: a case that a person draws from scratch is not reviewed."""
         self._labels: list[Label] = []
         self._quality: CaseQuality | None = None
-        self._known: dict[str, ReviewState] = {}
-        self._corrected: dict[str, set[str]] = {}
-        self._steps: list[_Step] = []
-        self._toRestore: _Step | None = None
-        self._isDeciding = False
-        self._unsaved: dict[str, tuple[Decision, str]] = {}
+        self._decisions = ReviewDecisions(caseLogic)
+        self._toRestore: Step | None = None
+        self._unsaved: dict[str, tuple[Decision, str | None]] = {}
         self._connections = (
             (cohortLogic.changed, self._onCohortChanged),
             (caseLogic.opened, self._onOpened),
@@ -187,19 +177,13 @@ class ReviewLogic:
     def decision(self) -> Decision:
         """What has been decided about the open case."""
         case = self._openCase()
-        statuses = [card.status for card in self.cards]
-        if case is None or not statuses:
+        if case is None:
             return Decision.OPEN
-        if not {*statuses} <= {ReviewState.COMPLETED, ReviewState.FLAGGED}:
-            return Decision.CORRECTING if ReviewState.IN_PROGRESS in statuses else Decision.OPEN
-        if ReviewState.FLAGGED in statuses:
-            return Decision.REJECTED
-        before = case.provenance.get(REVIEW_KEY) == Decision.CORRECTED.value
-        return Decision.CORRECTED if before or self._corrected.get(case.id) else Decision.ACCEPTED
+        return self._decisions.decision(case.provenance.get(REVIEW_KEY) == Decision.CORRECTED.value)
 
     @property
     def canUndo(self) -> bool:
-        return bool(self._steps)
+        return bool(self._decisions.steps)
 
     def open(self, caseId: str) -> None:
         """Open a case with its prediction; what a person annotated in it stays.
@@ -239,27 +223,27 @@ class ReviewLogic:
 
     def accept(self, organ: str) -> bool:
         """The organ is right as it is drawn now."""
-        return self._decide({organ: ReviewState.COMPLETED})
+        return self._shown(self._decisions.decide({organ: ReviewState.COMPLETED}))
 
     def correct(self, organ: str) -> bool:
         """The organ is going to be corrected."""
-        return self._decide({organ: ReviewState.IN_PROGRESS})
+        return self._shown(self._decisions.decide({organ: ReviewState.IN_PROGRESS}))
 
     def reject(self, organ: str) -> bool:
         """The organ is too wrong to be corrected now."""
-        return self._decide({organ: ReviewState.FLAGGED})
+        return self._shown(self._decisions.decide({organ: ReviewState.FLAGGED}))
 
     def acceptCase(self) -> bool:
         """Accept all organs that are not rejected."""
-        return self._decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED)
+        return self._shown(self._decisions.decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED))
 
     def correctCase(self) -> bool:
         """All organs that are not accepted are going to be corrected."""
-        return self._decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED)
+        return self._shown(self._decisions.decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED))
 
     def rejectCase(self) -> bool:
         """Reject all organs that are not accepted."""
-        return self._decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED)
+        return self._shown(self._decisions.decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED))
 
     def undo(self) -> bool:
         """Take the last decision back; its case is opened first if another one is open. False if there is none.
@@ -270,11 +254,12 @@ class ReviewLogic:
             SSLSegError: the case has to be opened, and its prediction is no longer there.
         """
         known = set() if self._cohort.cohort is None else {case.id for case in self._cohort.cohort.cases}
-        while self._steps:
-            step = self._steps.pop()
+        steps = self._decisions.steps
+        while steps:
+            step = steps.pop()
             if step.caseId == self._case.caseId:
-                self._restore(step)
-                return True
+                self._decisions.restore(step)
+                return self._shown(True)
             if step.caseId in known:
                 self._toRestore = step
                 try:
@@ -285,34 +270,11 @@ class ReviewLogic:
                 return True
         return False
 
-    def _decide(self, statuses: Mapping[str, ReviewState]) -> bool:
-        caseId = self._case.caseId
-        before = {organ: self._case.organStatus(organ) for organ in statuses}
-        changes = {organ: status for organ, status in statuses.items() if status is not before[organ]}
-        if caseId is None or not changes:
-            return False
-        corrected = frozenset(self._corrected.get(caseId, ()))
-        self._steps.append(_Step(caseId, {organ: before[organ] for organ in changes}, corrected))
-        self._setStatuses(changes)
-        self._showDecision()
-        return True
-
-    def _decideAll(self, status: ReviewState, unless: ReviewState) -> bool:
-        return self._decide({card.label.name: status for card in self.cards if card.status is not unless})
-
-    def _restore(self, step: _Step) -> None:
-        self._setStatuses(step.statuses)
-        self._known = self._statuses()
-        self._corrected[step.caseId] = set(step.corrected)
-        self._showDecision()
-
-    def _setStatuses(self, statuses: Mapping[str, ReviewState]) -> None:
-        self._isDeciding = True  # or else every organ of a case would be shown by itself
-        try:
-            for organ, status in statuses.items():
-                self._case.setOrganStatus(organ, status)
-        finally:
-            self._isDeciding = False
+    def _shown(self, changed: bool) -> bool:
+        if changed:
+            self._queue = self._withDecision(self.queue, self._case.caseId, self.decision)
+            self.changed.emit()
+        return changed
 
     def _openIf(self, caseId: str | None) -> bool:
         if caseId is None:
@@ -348,23 +310,11 @@ class ReviewLogic:
         )
         return replace(queue, entries=tuple(entries))
 
-    def _statuses(self) -> dict[str, ReviewState]:
-        return {label.name: self._case.organStatus(label.name) for label in self._labels}
-
-    def _showDecision(self) -> None:
-        """Take over the statuses of the open case; whoever completes an organ in progress has corrected it."""
-        before, self._known = self._known, self._statuses()
-        for organ, status in self._known.items():
-            # Slicer itself sets a segment in progress as soon as somebody draws in it.
-            if status is ReviewState.COMPLETED and before.get(organ) is ReviewState.IN_PROGRESS:
-                self._corrected.setdefault(self._case.caseId or "", set()).add(organ)
-        self._queue = self._withDecision(self.queue, self._case.caseId, self.decision)
-        self.changed.emit()
-
     def _onCohortChanged(self) -> None:
         if self._cohort.folder != self._folder:
             self._folder = self._cohort.folder
-            self._steps, self._corrected, self._unsaved, self._toRestore = [], {}, {}, None
+            self._decisions.forget()
+            self._unsaved, self._toRestore = {}, None
         self._queue = None
         self.changed.emit()
 
@@ -372,15 +322,24 @@ class ReviewLogic:
         self._model = self._cohort.model
         self._quality = self._readQuality(caseId)
         self._labels = self._labelsOfModel()
-        self._known = self._statuses()
+        self._decisions.follow(label.name for label in self._labels)
         self._isReview = self.queue.entry(caseId) is not None
+        self._unsaved.pop(caseId, None)
+        self._forgetRejections()
         step, self._toRestore = self._toRestore, None
         if step is not None and step.caseId == caseId:
-            self._restore(step)
-        self._showDecision()
+            self._decisions.restore(step)
+        self._shown(True)
         following = self.queue.next(caseId)
         if following is not None:
             self._case.preload(following, source="prediction")
+
+    def _forgetRejections(self) -> None:
+        """What was rejected was the prediction of an earlier model; this one has to be judged anew."""
+        case = self._openCase()
+        judged = None if case is None else case.provenance.get(MODEL_KEY)
+        if self._isReview and judged not in (None, self._model):
+            self._decisions.forgetRejections()
 
     def _readQuality(self, caseId: str) -> CaseQuality | None:
         cohort = self._cohort.cohort
@@ -393,22 +352,22 @@ class ReviewLogic:
             return None
 
     def _onAboutToClose(self, caseId: str) -> None:
-        if self._isReview and self._model is not None:
-            self._unsaved[caseId] = (self.decision, self._model)
+        if self._isReview:
+            self._unsaved[caseId] = (self.decision, self._judgedModel())
 
     def _onClosed(self) -> None:
-        self._isReview, self._labels, self._quality, self._known, self._queue = False, [], None, {}, None
+        self._isReview, self._labels, self._quality, self._queue = False, [], None, None
+        self._decisions.follow(())
         self.changed.emit()
 
     def _onModified(self) -> None:
         """Every stroke comes by here; only a status that changed matters."""
-        if not self._isDeciding and self._statuses() != self._known:
-            self._showDecision()
+        self._shown(self._decisions.takeOver())
 
     def _onSaved(self, caseId: str) -> None:
         """The case is on disk: now its decision may be there too."""
-        if caseId == self._case.caseId and self._isReview and self._model is not None:
-            decision, model = self.decision, self._model
+        if caseId == self._case.caseId and self._isReview:
+            decision, model = self.decision, self._judgedModel()
         elif caseId in self._unsaved:
             decision, model = self._unsaved.pop(caseId)
         else:
@@ -418,7 +377,11 @@ class ReviewLogic:
         except SSLSegError as error:
             self.failed.emit(str(error))
 
-    def _record(self, caseId: str, decision: Decision, model: str) -> None:
+    def _judgedModel(self) -> str | None:
+        """Whose prediction was judged in the open case; None as long as nothing was."""
+        return self._model if self._decisions.isBegun else None
+
+    def _record(self, caseId: str, decision: Decision, model: str | None) -> None:
         cohort = self._cohort.cohort
         cases: Iterable[Case] = () if cohort is None else cohort.cases
         known = next((case for case in cases if case.id == caseId), None)

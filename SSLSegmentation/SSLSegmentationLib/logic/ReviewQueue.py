@@ -14,7 +14,7 @@ from SSLSegmentationLib.logic.CohortLogic import CaseRow
 
 REVIEW_KEY = "review"
 MODEL_KEY = "reviewed model"
-"""What `Case.provenance` says about a reviewed case: the decision, and whose prediction it was about."""
+"""What `Case.provenance` says about a reviewed case: the decision, once it is made, and whose prediction was judged."""
 
 
 class Decision(enum.Enum):
@@ -140,11 +140,19 @@ def decisionOf(case: Case, model: str) -> Decision:
     return Decision.OPEN
 
 
-def provenanceWith(case: Case, decision: Decision, model: str) -> dict[str, str]:
-    """The provenance of a case after a decision; one that was taken back leaves no trace."""
+def provenanceWith(case: Case, decision: Decision, model: str | None) -> dict[str, str]:
+    """The provenance of a case after a review.
+
+    Args:
+        case: of the cohort.
+        decision: about the case; one that was taken back leaves no trace.
+        model: whose prediction was judged; None if nothing has been decided about any organ.
+    """
     kept = {key: text for key, text in case.provenance.items() if key not in (REVIEW_KEY, MODEL_KEY)}
-    if not decision.isMade:
+    if model is None:
         return kept
+    if not decision.isMade:
+        return {**kept, MODEL_KEY: model}
     if decisionOf(case, model) is decision and MODEL_KEY in case.provenance:
         model = case.provenance[MODEL_KEY]  # decided before, about the prediction of that model
     return {**kept, REVIEW_KEY: decision.value, MODEL_KEY: model}
