@@ -30,9 +30,11 @@ class OpenCase:
     """Opens and closes cases at once."""
 
     def __init__(self) -> None:
-        self.opened, self.closed = Signal(), Signal()
+        self.opened, self.closed, self.stateChanged = Signal(), Signal(), Signal()
         self.caseId: str | None = None
         self.mayClose = True
+        self.isModified = self.busy = False
+        self.problem = ""
 
     def openCase(self, case: str) -> bool:
         self.caseId = case
@@ -146,6 +148,7 @@ class OpeningTest(PanelCase):
         menu = self.ui.recentButton.menu()
         menu.aboutToShow.emit()
         self.assertEqual([action.text for action in menu.actions()], [str(self.place / "one")])
+        self.assertTrue(self.ui.recentButton.enabled)
         self.trigger(menu, str(self.place / "one"))
         self.assertEqual(self.logic.folder, self.place / "one")
 
@@ -287,6 +290,25 @@ class TableTest(PanelCase):
             self.panel.poll()
             self.assertEqual(show.call_count, len(self.table.idsOnScreen()))
 
+    def test_cases_of_another_cohort_do_not_keep_the_pictures_of_this_one(self) -> None:
+        self.open(1)
+        picture = self.folder / "cache" / "thumbnails" / "case_0001.png"
+        picture.parent.mkdir(parents=True)
+        pixmap = qt.QPixmap(8, 8)
+        pixmap.fill(qt.QColor(255, 0, 0))
+        pixmap.save(str(picture))
+        self.table.setPicture("case_0001", picture, (1,))
+        self.assertEqual(self._pixel().red(), 255)
+        make_cohort(self.place / "other", 1)
+        self.panel.open(self.place / "other")
+        self.assertEqual(self._pixel().alpha(), 0)
+
+    def _pixel(self) -> Any:
+        """A pixel of the picture of the first case."""
+        model = self.ui.caseView.model()
+        icon = model.data(model.index(0, CASE), qt.Qt.DecorationRole)
+        return icon.pixmap(8, 8).toImage().pixelColor(4, 4)
+
     def test_results_of_another_model_are_shown_when_it_is_chosen(self) -> None:
         self.open(2, results=True)
         touch(self.folder / "models" / "other" / "sslseg.json", json.dumps({}))
@@ -329,6 +351,16 @@ class CaseActionsTest(PanelCase):
         self.assertIn("The files stay where they are", self.confirm.sentences[0])
         self.assertEqual(self.case.caseId, None)
         self.assertTrue((self.folder / "labels" / "case_0001.nii.gz").exists())
+
+    def test_the_open_case_is_removed_once_what_is_drawn_in_it_is_saved(self) -> None:
+        self.open(1)
+        self.case.openCase("case_0001")
+        self.case.busy = True
+        self.panel.removeCases(["case_0001"])
+        self.assertEqual(len(self.logic.rows()), 1)
+        self.case.busy = False
+        self.case.stateChanged.emit()
+        self.assertEqual(self.logic.rows(), [])
 
     def test_an_open_case_that_cannot_be_saved_is_not_removed(self) -> None:
         self.open(1)

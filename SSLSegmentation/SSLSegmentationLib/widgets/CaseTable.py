@@ -139,6 +139,13 @@ class CaseTable:
             self._sort()
         return not self._due
 
+    def clear(self) -> None:
+        """Show nothing; what is shown next may have the same ids and be other cases."""
+        self._model.setRowCount(0)
+        self._ids, self._places, self._due = [], {}, []
+        self._rows, self._cells, self._pictures = {}, {}, {}
+        self._bold = None
+
     def setFilter(self, text: str) -> None:
         """Show only cases whose id, state, organs or reason contain the text."""
         self._proxy.setFilterFixedString(text.strip())

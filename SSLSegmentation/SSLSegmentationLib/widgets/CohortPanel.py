@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from sslseg.contract.cohort import FILE_NAME, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.settings import PredictSettings
+from SSLSegmentationLib.logic.AfterSaving import AfterSaving
 from SSLSegmentationLib.logic.CaseAdding import CaseAdding
 from SSLSegmentationLib.logic.CaseFacts import CaseFacts
 from SSLSegmentationLib.logic.CaseLogic import CaseLogic
@@ -72,6 +73,8 @@ class CohortPanel:
         self._showError = showError or slicer.util.errorDisplay
         self._chooseFolder = chooseFolder or self._askFolder
         self._showFolder = showFolder or _openFolder
+        self._afterSaving = AfterSaving(caseLogic)
+        self._folder: Path | None = None
         self._models: list[str] | None = None
         self.adding = CaseAdding(cohortLogic, jobLogic)
 
@@ -105,6 +108,7 @@ class CohortPanel:
         self._timer.stop()
         for signal, receiver in self._signals():
             signal.disconnect(receiver)
+        self._afterSaving.close()
         self.controls.close()
         self._facts.close()
 
@@ -125,6 +129,11 @@ class CohortPanel:
         """Show everything as it is; only what has changed is touched."""
         cohort = self._cohorts.cohort
         rows = self._cohorts.rows()
+        if self._cohorts.folder != self._folder:
+            self._folder = self._cohorts.folder
+            self.table.clear()
+            self.ui.filterEdit.text = ""
+            self._fillRecent()
         self.ui.summaryLabel.visible = cohort is not None
         self.ui.casesWidget.visible = cohort is not None
         self.ui.summaryLabel.text = self._summary(rows)
@@ -190,7 +199,8 @@ class CohortPanel:
             return
         if self._case.caseId in caseIds and not self._case.closeCase():
             return
-        self._try(lambda: self._cohorts.removeCases(caseIds))
+        # What is drawn in one of them is saved before, as long as there is a case to save it to.
+        self._afterSaving.do(lambda: self._try(lambda: self._cohorts.removeCases(caseIds)))
 
     def setUse(self, caseIds: list[str], use: Use) -> None:
         """Say what cases are for."""
@@ -249,10 +259,10 @@ class CohortPanel:
 
     def _fillRecent(self) -> None:
         self._recentMenu.clear()
-        for folder in self._cohorts.recentFolders():
-            if folder != self._cohorts.folder:
-                self._addAction(self._recentMenu, str(folder), lambda folder=folder: self.open(folder))
-        self.ui.recentButton.enabled = bool(self._cohorts.recentFolders())
+        folders = [folder for folder in self._cohorts.recentFolders() if folder != self._cohorts.folder]
+        for folder in folders:
+            self._addAction(self._recentMenu, str(folder), lambda folder=folder: self.open(folder))
+        self.ui.recentButton.enabled = bool(folders)
 
     def _addAction(self, menu: Any, text: str, does: Callable[..., Any]) -> Any:
         action = menu.addAction(text)
