@@ -82,7 +82,8 @@ class CaseLogic(CaseSaving):
     @property
     def busy(self) -> bool:
         """Whether a case is being opened or saved."""
-        return "open" in self._works or self._saves.isWorking
+        opening = self._works.get("open")
+        return (opening is not None and opening.isRunning) or self._saves.isWorking
 
     @property
     def isIdle(self) -> bool:
@@ -232,6 +233,7 @@ class CaseLogic(CaseSaving):
         self._endWork()
         self.aboutToClose.emit(self._open.caseId)
         opened = self._part()
+        opened.giveViewsBack()
         # Not now: the scene is in the midst of removing one of them.
         self._leftovers = [*SceneNodes.attachedNodes(node), *opened.nodes()]
         self.closed.emit()
@@ -316,9 +318,11 @@ class CaseLogic(CaseSaving):
         opened = self._open
         if opened.isModified and not discard:
             self._saves.add(opened.pendingSave(self._confirm), closing=True)
+        elif discard:
+            self._saves.drop(opened.store)
+            opened.store.discardDraft()
+            opened.store.close()
         elif not self._saves.closeAfter(opened.store):
-            if discard:
-                opened.store.discardDraft()
             opened.store.close()
         self._watcher.unwatch()
         self._open = None
