@@ -15,7 +15,6 @@ from cohort_doubles import MODEL, Asked, CohortCase, add_dice, add_results, make
 from job_doubles import AClock, ALauncher, ASetup
 from SSLSegmentationLib.logic.CaseAdding import SceneCase
 from SSLSegmentationLib.logic.CaseFacts import CaseFacts
-from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.JobLogic import JobLogic
 from SSLSegmentationLib.logic.Signal import Signal
 from SSLSegmentationLib.widgets import AddingControls, CohortPanel
@@ -476,24 +475,17 @@ class LifeTest(PanelCase):
     def test_500_cases_are_refreshed_in_less_than_100_milliseconds(self) -> None:
         make_cohort(self.folder, 500, annotated=500, files=False)
         add_results(self.folder)
-        logic = CohortLogic(self.settings)
-        logic.openCohort(self.folder)
         self.panel.open(self.folder)
-        slowest, steps = 0.0, 0
-        while True:
-            begin = time.perf_counter()
-            done = self.table.fill()
-            slowest, steps = max(slowest, time.perf_counter() - begin), steps + 1
-            if done:
-                break
-        while self.logic.refresh():
-            continue
-        self.assertLess(slowest, 0.1)
+        times = [self.seconds(self.table.fill)]
+        while not self.table.fill() or self.logic.refresh():
+            times.append(self.seconds(self.table.fill))
+        self.assertEqual((self.table.visibleCount, self.table.text("case_0500", ORGANS)), (500, "4/4"))
         self.logic.setUse(["case_0250"], Use.TEST)
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            self.panel.refresh()
-            times.append(time.perf_counter() - begin)
-        self.assertLess(sorted(times)[2], 0.1)
-        self.assertEqual(self.table.visibleCount, 500)
+        times += [self.seconds(self.panel.refresh) for _ in range(3)]
+        self.assertLess(max(times), 0.1)
+
+    def seconds(self, does: Any) -> float:
+        """What this thread has spent: other programs on the computer do not count."""
+        begin = time.thread_time()
+        does()
+        return time.thread_time() - begin
