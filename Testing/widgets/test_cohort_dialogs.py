@@ -170,6 +170,16 @@ class TermTest(CohortCase):
         self.assertTrue(slicer.modules.terminologies.logic().DeserializeTerminologyEntry(term, entry))
         self.assertEqual(entry.GetTypeObject().GetCodeValue(), "78961009")
 
+    def test_slicer_understands_every_term_of_the_presets(self) -> None:
+        logic = slicer.modules.terminologies.logic()
+        for label in (label for preset in readPresets() for label in preset.labels):
+            entry = slicer.vtkSlicerTerminologyEntry()
+            self.assertTrue(logic.DeserializeTerminologyEntry(label.terminology, entry), label.name)
+            self.assertEqual(logic.SerializeTerminologyEntry(entry), label.terminology)
+            kind, modifier = entry.GetTypeObject(), entry.GetTypeModifierObject()
+            words = [kind.GetCodeMeaning(), modifier.GetCodeMeaning()]
+            self.assertEqual(terminologyInWords(label.terminology), ", ".join(word for word in words if word))
+
     def test_no_answer_is_no_choice_and_nonsense_is_refused(self) -> None:
         self.assertIsNone(self.answer(""))
         self.assertIsNone(self.answer("10200004 Liver"))
