@@ -136,6 +136,14 @@ def test_a_file_that_changes_has_another_entry(scan: np.ndarray, tmp_path: Path)
     assert stage(tmp_path, request) != folder
 
 
+def test_a_damaged_entry_is_made_again(scan: np.ndarray, tmp_path: Path) -> None:
+    request = StageRequest(write(tmp_path / "a.nrrd", scan))
+    folder = stage(tmp_path, request)
+    (folder / VOXELS).write_bytes(b"half")
+    assert read_entry(folder) is None
+    np.testing.assert_array_equal(stored(stage(tmp_path, request)), scan)
+
+
 def test_entries_used_last_stay_and_older_ones_go_when_room_is_short(
     scan: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,13 @@ class OpenedCaseTest(CaseTest):
         np.testing.assert_array_equal(self.drawn(KIDNEY), self.predicted() == 7)  # drawn, but not annotated
         np.testing.assert_array_equal(self.drawn(GULLET), self.predicted() == 2)
         self.assertEqual(self.logic.organStatus(GULLET), ReviewState.FLAGGED)
+        self.logic.setMark(GULLET, Mark.SLICES, AnnotatedSlices("k", [0]))
+        self.close()
+        self.assertEqual(self.saved_voxels("first")[6, 10, 12], 255)  # nobody annotated that
+        with self.cohorts.edit() as cohort:
+            cohort.case("first").annotated, cohort.case("first").slices = [], {}
+        self.open("first", "prediction")  # begun, though not annotated
+        np.testing.assert_array_equal(self.drawn(GULLET), self.predicted() == 2)
 
     def test_the_uncertainty_of_a_prediction_is_loaded_on_demand(self) -> None:
         self.predict("second")

@@ -19,6 +19,7 @@ import slicer
 import widget_helpers  # noqa: F401 - before the helpers that it finds
 from case_doubles import GULLET, KIDNEY, LIVER, CaseTest, drawn_voxels
 from review_cohort import settle
+from SSLSegmentationLib.logic import LabelMapWriter
 from SSLSegmentationLib.logic.CaseSaving import AUTOSAVE_SECONDS
 from SSLSegmentationLib.logic.OrganMarks import Mark
 from SSLSegmentationLib.logic.SceneNodes import disown, ownedNodes
@@ -68,6 +69,14 @@ class DraftTest(RecoveryCase):
         self.wait(AUTOSAVE_SECONDS * 3)
         self.assertEqual((self.folder / "drafts" / "first.nii.gz").stat().st_mtime_ns, before)
         self.close()
+        self.assertEqual(self.drafts(), [])
+
+    def test_no_draft_is_left_of_what_was_saved(self) -> None:
+        self.open("first")
+        self.draw(GULLET, self.a_box(slice(0, 1)))
+        self.logic.save()
+        settle(self.logic)
+        self.wait(AUTOSAVE_SECONDS)
         self.assertEqual(self.drafts(), [])
 
     def test_a_change_of_marks_alone_writes_no_voxels(self) -> None:
@@ -211,6 +220,33 @@ class CannotSaveTest(RecoveryCase):
         self.open("first")
         self.assertTrue((self.saved_voxels("first")[0] == 2).all())
         self.assertTrue(self.drawn(GULLET)[0].all())
+
+    def test_an_older_draft_does_not_count_as_saved_when_slicer_ends(self) -> None:
+        self.open("first")
+        self.draw(GULLET, self.a_box(slice(0, 1)))
+        self.wait(AUTOSAVE_SECONDS)
+        self.draw(GULLET, self.a_box(slice(0, 2)))
+        working = LabelMapWriter.atomic_path
+
+        def full(path: Path) -> contextlib.AbstractContextManager[Path]:
+            return working(path) if "rescued" in path.parts else full_disk(path)
+
+        with mock.patch(WRITER, full):
+            self.logic.shutdown()
+        rescued = next((self.place / "rescued").iterdir())
+        self.assertTrue((sitk.GetArrayFromImage(sitk.ReadImage(str(rescued)))[1] == 2).all())
+
+    def test_what_was_reverted_is_not_saved_later(self) -> None:
+        self.open("first")
+        self.draw(GULLET, self.a_box(slice(0, 1)))
+        with mock.patch(WRITER, full_disk):
+            self.logic.save()
+            settle(self.logic)
+            self.logic.revert()
+        settle(self.logic)
+        self.logic.save()
+        settle(self.logic)
+        np.testing.assert_array_equal(self.saved_voxels("first"), drawn_voxels())
 
     def test_what_cannot_be_saved_when_slicer_ends_goes_to_another_folder(self) -> None:
         self.open("first")

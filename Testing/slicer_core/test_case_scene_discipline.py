@@ -83,6 +83,13 @@ class UsersNodesTest(CaseTest):
         self.close()
         self.assertEqual({c.GetBackgroundVolumeID() for c in composites()}, {None})
 
+    def test_the_views_come_back_when_the_user_removes_our_image(self) -> None:
+        before = self.views()
+        self.open("first")
+        slicer.mrmlScene.RemoveNode(self.logic.volumeNode)
+        settle(self.logic)
+        self.assertEqual(self.views(), before)
+
     def test_their_nodes_and_display_are_as_before_and_ours_are_gone(self) -> None:
         display = self.theirs.GetDisplayNode()
         display.SetAutoWindowLevel(False)

@@ -28,14 +28,9 @@ def createVolumeNode(loaded: LoadedVolume, caseId: str, cohort: str, modality: s
 
 
 def createUncertaintyNode(loaded: LoadedVolume, caseId: str, cohort: str) -> Any:
-    """Show how unsure a prediction is, from transparent to bright, as a volume to lay over the image."""
+    """Hold how unsure a prediction is, in percent, as a volume that may be laid over the image."""
     node = addNode("vtkMRMLScalarVolumeNode", f"{caseId} uncertainty", UNCERTAINTY, caseId, cohort)
-    upper = loaded.staged.window[1] or 1.0
-    _fill(node, loaded, (0.0, upper), "vtkMRMLColorTableNodeFileInferno.txt")
-    # The certain part, most of the image, stays as it is.
-    display = node.GetDisplayNode()
-    display.SetThreshold(0.1 * upper, max(upper, float(np.finfo(np.float32).max)))
-    display.ApplyThresholdOn()
+    _fill(node, loaded, (0.0, 100.0), "vtkMRMLColorTableNodeGrey")
     return node
 
 

@@ -18,7 +18,7 @@ from SSLSegmentationLib.logic.CaseStore import CaseStore, Draft
 from SSLSegmentationLib.logic.OrganMarks import OrganMark, marksOfCase
 from SSLSegmentationLib.logic.VolumeLoader import LoadedVolume, VolumeLoader
 
-Source = Literal["auto", "annotation", "prediction", "scene"]
+Source = Literal["auto", "annotation", "prediction"]
 
 
 @dataclass
@@ -26,15 +26,15 @@ class OpenedCase:
     """A case that was read.
 
     Attributes:
-        image: its volume.
-        drawn: the label map to begin with; None begins with nothing.
+        image: its volume; None once it is in the scene.
+        drawn: the label map to begin with; None begins with nothing, or is in the scene.
         marks: of each organ.
         source: what the drawing began with, in words.
         draft: the draft it comes from, if it does.
         sentences: what the user should know.
     """
 
-    image: LoadedVolume
+    image: LoadedVolume | None
     drawn: LoadedVolume | None
     marks: dict[str, OrganMark]
     source: str
@@ -137,18 +137,18 @@ def _chooseDrawing(cohort: Cohort, case: Case, source: Source, model: str | None
     if model is not None and source != "annotation" and cohort.prediction_path(model, case.id).exists():
         predicted = cohort.prediction_path(model, case.id)
     if source == "prediction" and predicted is not None:
-        kept = _touched(case) if drawn is not None else frozenset()
         words = _("prediction of the model {model}").format(model=model)
-        return _Drawing(drawn if kept else None, predicted, kept, words)
+        return _Drawing(drawn, predicted, _touched(case, cohort.labels.names), words)
     if drawn is not None or predicted is None:
         words = case.provenance.get("annotation", _("drawn in Slicer"))
         return _Drawing(drawn, None, frozenset(), words)
     return _Drawing(None, predicted, frozenset(), _("prediction of the model {model}").format(model=model))
 
 
-def _touched(case: Case) -> frozenset[str]:
+def _touched(case: Case, organs: list[str]) -> frozenset[str]:
     """Organs that a person annotated or has begun with: a prediction never replaces them."""
-    begun = {organ for organ, state in case.organ_review.items() if state is ReviewState.IN_PROGRESS}
+    states = {organ: case.organ_review.get(organ, case.review) for organ in organs}
+    begun = {organ for organ, state in states.items() if state is ReviewState.IN_PROGRESS}
     return frozenset(begun | set(case.annotated))
 
 

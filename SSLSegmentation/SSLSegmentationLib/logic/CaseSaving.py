@@ -80,7 +80,7 @@ class CaseSaving(OpenOrgans):
 
     def _startDraft(self) -> None:
         self._draftAt = None
-        if self._open is not None:
+        if self._open is not None and self._open.isModified:
             self._works["draft"] = SlicedWork(self._open.draftSteps(), self._onDrafted, self._onDraftFailed)
 
     def _onDrafted(self, _result: None) -> None:

@@ -67,12 +67,7 @@ class CaseStore:
         cohortLogic: changes the cohort, as long as it is the open one.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        case: Case,
-        cohortLogic: CohortLogic,
-    ) -> None:
+    def __init__(self, folder: Path, case: Case, cohortLogic: CohortLogic) -> None:
         self.folder = folder
         self.caseId = case.id
         self._cohortLogic = cohortLogic
@@ -169,7 +164,10 @@ class CaseStore:
     def keepDraftBeside(self) -> Path:
         """Put the draft away under a name of its own, so that the other drawing can be opened; returns its path."""
         kept = self._beside("kept")
-        self.draftPath.replace(kept)
+        try:
+            self.draftPath.replace(kept)
+        except OSError:
+            return self.draftPath
         self.discardDraft()
         self.base = fileDigest(self._labels)
         return kept
@@ -249,8 +247,12 @@ class CaseStore:
             )
 
     def _beside(self, word: str) -> Path:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        return self.folder / DRAFTS / f"{self.caseId}.{word}-{stamp}.nii.gz"
+        stamp = f"{self.caseId}.{word}-{time.strftime('%Y%m%d-%H%M%S')}"
+        for number in itertools.count(1):
+            path = self.folder / DRAFTS / f"{stamp}{'' if number == 1 else f'-{number}'}.nii.gz"
+            if not path.exists():
+                return path
+        raise AssertionError
 
     @staticmethod
     def _copy(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.labels import Label
+from sslseg.contract.staging import StagedVolume
 from SSLSegmentationLib.logic import SceneNodes, SegmentationNode
 from SSLSegmentationLib.logic.CaseNodes import createSegmentationNode, createVolumeNode, liesOn
 from SSLSegmentationLib.logic.CaseOpening import OpenedCase
@@ -30,6 +31,7 @@ class OpenCase:
         cohort: it belongs to, as it was when the case was opened.
         store: its files.
         content: what was read.
+        staged: the grid of its image.
         labels: the organs.
         volumeNode, segmentationNode, uncertaintyNode: in the scene.
         fromScene: whether the nodes came with a saved scene.
@@ -53,8 +55,14 @@ class OpenCase:
     drawn: int = 0
     drafted: int | None = None
     marks: dict[str, OrganMark] = field(default_factory=dict)
-    _ignored: np.ndarray | None = None
+    staged: StagedVolume = field(init=False)
+    _ignored: np.ndarray | None = field(init=False)
     _views: SliceViews = field(default_factory=SliceViews)
+
+    def __post_init__(self) -> None:
+        assert self.content.image is not None
+        self.staged = self.content.image.staged
+        self._ignored = None if self.content.drawn is None else self.content.drawn.ignored
 
     @property
     def caseId(self) -> str:
@@ -67,7 +75,7 @@ class OpenCase:
         """
         volumes = self._nodesOfScene(SceneNodes.VOLUME)
         segmentations = self._nodesOfScene(SceneNodes.SEGMENTATION)
-        if not volumes or not segmentations or not liesOn(volumes[0], self.content.image.staged):
+        if not volumes or not segmentations or not liesOn(volumes[0], self.staged):
             return
         SegmentationNode.ensureSegments(segmentations[0], self.labels)
         self.volumeNode, self.segmentationNode = volumes[0], segmentations[0]
@@ -102,9 +110,8 @@ class OpenCase:
             )
             for organ, segment in self.segments().items():
                 setMark(segment, self.content.marks[organ])
-        # From now on the segmentation has the voxels; it lets go of these when it needs other ones.
-        self._ignored = None if self.content.drawn is None else self.content.drawn.ignored
-        self.content.drawn = None
+        # From now on the nodes have the voxels, and may let go of them.
+        self.content.image = self.content.drawn = None
         self.marks = self.readMarks()
         self._views.show(self.volumeNode)
 
@@ -127,11 +134,10 @@ class OpenCase:
     def pendingSave(self, confirm: Callable[[str], bool] | None) -> PendingSave:
         """A copy of what is drawn and marked now, ready to be saved."""
         snapshot = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
-        staged = self.content.image.staged
         save = PendingSave(
             self.store,
             snapshot,
-            Grid(staged.spacing, staged.origin, staged.direction),
+            Grid(self.staged.spacing, self.staged.origin, self.staged.direction),
             self._ignored,
             self.labels,
             self.readMarks(),
@@ -177,9 +183,13 @@ class OpenCase:
             if node is not None
         ]
 
+    def giveViewsBack(self) -> None:
+        """Show in the slice views what was in them before."""
+        self._views.restore(self.volumeNode)
+
     def leave(self) -> None:
         """Take the case out of the scene, and give the slice views back."""
-        self._views.restore(self.volumeNode)
+        self.giveViewsBack()
         for node in self.nodes():
             SceneNodes.removeNode(node)
 

@@ -50,7 +50,7 @@ class OpenOrgans:
     @property
     def intensities(self) -> tuple[float, float]:
         """Between which most of the image of the open case lies."""
-        return (0.0, 1.0) if self._open is None else self._open.content.image.staged.window
+        return (0.0, 1.0) if self._open is None else self._open.staged.window
 
     @property
     def isModified(self) -> bool:
@@ -85,7 +85,7 @@ class OpenOrgans:
     def setOrganStatus(self, organ: str, status: ReviewState) -> None:
         """Set the status; an organ that is completed without being drawn counts as absent."""
         absent = status is ReviewState.COMPLETED and not self.hasVoxels(organ)
-        slices = self.organMark(organ).slices if status is ReviewState.IN_PROGRESS else None
+        slices = None if status is ReviewState.COMPLETED else self.organMark(organ).slices
         self._setMark(organ, OrganMark(status, absent, slices))
 
     def hasVoxels(self, organ: str) -> bool:

@@ -60,6 +60,8 @@ class PendingSave:
         """False at the end where another program's drawing stays."""
         self.keptBeside = False
         """Whether the drawing was put beside another program's."""
+        self.isDrafted = False
+        """Whether at least the draft holds it."""
         self.error: Exception | None = None
         """Why it could not be saved, as long as it could not."""
 
@@ -77,6 +79,7 @@ class PendingSave:
         written = yield from self.store.saveDraft(
             self.snapshot, self.grid, self.ignored, self.marks, self.source
         )
+        self.isDrafted = True
         if written.overlaps:
             self.sentences.append(
                 _("Segments overlap: where they do, the organ further down the list is saved.")

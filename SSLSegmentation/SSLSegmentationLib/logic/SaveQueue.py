@@ -32,7 +32,7 @@ class SaveQueue:
 
     Signals:
         saved(save): it has ended; what the user should know is in `save.sentences`.
-        failed(save, error): it will be tried again.
+        failed(save, error): it will be tried again; the same error is told once.
 
     Args:
         clock: seconds that only ever grow.
@@ -42,10 +42,6 @@ class SaveQueue:
         self.saved, self.failed = Signal(), Signal()
         self._clock = clock
         self._entries: list[_Entry] = []
-
-    @property
-    def isEmpty(self) -> bool:
-        return not self._entries
 
     @property
     def isWorking(self) -> bool:
@@ -70,11 +66,15 @@ class SaveQueue:
         Args:
             closing: whether the files of the case are given free afterwards.
         """
-        for entry in [entry for entry in self._entries if entry.save.store is save.store]:
+        self.drop(save.store)
+        self._entries.append(_Entry(save, closing))
+
+    def drop(self, store: CaseStore) -> None:
+        """Save nothing of this case: the user does not want it."""
+        for entry in [entry for entry in self._entries if entry.save.store is store]:
             if entry.work is not None:
                 entry.work.cancel()
             self._entries.remove(entry)
-        self._entries.append(_Entry(save, closing))
 
     def retry(self) -> None:
         """Try everything again now."""
@@ -104,12 +104,12 @@ class SaveQueue:
         files = []
         for entry in list(self._entries):
             save = entry.save
-            if save.store.draft() is None:
+            if not save.isDrafted:
                 stamp = time.strftime("%Y%m%d-%H%M%S")
                 path = folder / f"{save.caseId}-{stamp}.nii.gz"
                 SlicedWork(writeLabelMap(path, save.snapshot, save.grid, save.ignored)).finish()
                 files.append(path)
-            self._drop(entry)
+            self._remove(entry)
         return files
 
     def _work(self, entry: _Entry) -> SlicedWork:
@@ -120,7 +120,7 @@ class SaveQueue:
         )
 
     def _ended(self, entry: _Entry) -> None:
-        self._drop(entry)
+        self._remove(entry)
         self.saved.emit(entry.save)
 
     def _failedToSave(self, entry: _Entry, error: Exception) -> None:
@@ -131,10 +131,12 @@ class SaveQueue:
                 _("{case} could not be saved ({reason})").format(case=entry.save.caseId, reason=error),
                 remedy=_("It is tried again; do not close Slicer yet."),
             )
+        isKnown = str(error) == str(entry.save.error)
         entry.save.error = error
-        self.failed.emit(entry.save, error)
+        if not isKnown:
+            self.failed.emit(entry.save, error)
 
-    def _drop(self, entry: _Entry) -> None:
+    def _remove(self, entry: _Entry) -> None:
         self._entries.remove(entry)
         if entry.closing:
             entry.save.store.close()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,9 @@ def read_entry(folder: Path) -> StagedVolume | None:
     """What the entry holds, which then counts as used now; None where it has to be made."""
     try:
         staged = from_json(StagedVolume, read_json(folder / ENTRY))
-    except SSLSegError:
+        if (folder / VOXELS).stat().st_size != math.prod(staged.shape) * int(staged.pixel_type[2:]):
+            return None
+    except (SSLSegError, OSError):
         return None
     with contextlib.suppress(OSError):  # somebody else's cohort may be read-only
         os.utime(folder)

@@ -41,6 +41,7 @@ def stage(cache: Path, request: StageRequest) -> Path:
     folder = request.folder(cache)
     if read_entry(folder) is not None:
         return folder
+    shutil.rmtree(folder, ignore_errors=True)  # damaged
     if not request.declared:
         _write_volume(folder, request)
     else:
