@@ -25,7 +25,8 @@ from case_doubles import (
     scan_voxels,
 )
 from review_cohort import settle
-from SSLSegmentationLib.logic.LabelMapWriter import Grid, writeLabelMap
+from SSLSegmentationLib.logic.Grid import Grid
+from SSLSegmentationLib.logic.LabelMapWriter import writeLabelMap
 from SSLSegmentationLib.logic.OrganMarks import Mark
 from SSLSegmentationLib.logic.SegmentationNode import Layer, Snapshot
 from SSLSegmentationLib.logic.SlicedWork import SlicedWork
@@ -220,13 +221,23 @@ class SavedCaseTest(CaseTest):
         for geometry in GEOMETRIES:
             image = an_image(voxels, geometry)
             sitk.WriteImage(image, str(self.place / "theirs.nii"))
-            grid = Grid(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+            grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
             snapshot = Snapshot(
                 SHAPE, [Layer(voxels, (0, 0, 0), [(v, v) for v in (200, 7, 255)])], [200, 7, 255]
             )
             SlicedWork(writeLabelMap(self.place / "ours.nii.gz", snapshot, grid, None)).finish()
             ours = gzip.decompress((self.place / "ours.nii.gz").read_bytes())
             self.assertEqual(ours, (self.place / "theirs.nii").read_bytes())
+
+    def test_a_volume_that_the_user_moves_moves_no_annotation(self) -> None:
+        self.open("first")
+        self.logic.volumeNode.SetOrigin(1.0, 2.0, 3.0)
+        self.draw(GULLET, self.drawn(GULLET))
+        self.logic.onDrawn()
+        self.close()
+        np.testing.assert_array_equal(self.saved_voxels("first"), drawn_voxels())
+        found, wanted = self.saved_label("first").GetOrigin(), an_image(drawn_voxels()).GetOrigin()
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
     def test_saving_leaves_the_case_open_and_unmodified(self) -> None:
         self.open("first")

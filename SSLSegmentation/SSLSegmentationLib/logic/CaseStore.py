@@ -26,7 +26,8 @@ from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path, locked, read_json, write_json
 from sslseg.contract.strict import from_json, to_json
 from SSLSegmentationLib.logic.CohortLogic import EDIT_SECONDS, CohortLogic
-from SSLSegmentationLib.logic.LabelMapWriter import Grid, Written, fileDigest, writeLabelMap
+from SSLSegmentationLib.logic.Grid import Grid
+from SSLSegmentationLib.logic.LabelMapWriter import Written, fileDigest, writeLabelMap
 from SSLSegmentationLib.logic.OrganMarks import OrganMark, writeMarks
 from SSLSegmentationLib.logic.SegmentationNode import Snapshot
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from sslseg.contract.files import atomic_path
 from sslseg.contract.labels import BACKGROUND, IGNORE
+from SSLSegmentationLib.logic.Grid import Grid
 from SSLSegmentationLib.logic.SegmentationNode import Snapshot
 
 _HEADER_BYTES = 352
@@ -34,15 +35,6 @@ class Written:
     digest: str
     present: frozenset[int]
     overlaps: bool
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels lie: as SimpleITK has it, in LPS."""
-
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[float, ...]
 
 
 def writeLabelMap(

@@ -11,12 +11,11 @@ from slicer.i18n import tr as _
 
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.labels import Label
-from sslseg.contract.staging import StagedVolume
 from SSLSegmentationLib.logic import SceneNodes, SegmentationNode
-from SSLSegmentationLib.logic.CaseNodes import createSegmentationNode, createVolumeNode, liesOn
+from SSLSegmentationLib.logic.CaseNodes import createSegmentationNode, createVolumeNode
 from SSLSegmentationLib.logic.CaseOpening import OpenedCase
 from SSLSegmentationLib.logic.CaseStore import CaseStore
-from SSLSegmentationLib.logic.LabelMapWriter import Grid
+from SSLSegmentationLib.logic.Grid import Grid
 from SSLSegmentationLib.logic.OrganMarks import OrganMark, readMark, setMark
 from SSLSegmentationLib.logic.PendingSave import PendingSave
 from SSLSegmentationLib.logic.SliceViews import SliceViews
@@ -31,7 +30,8 @@ class OpenCase:
         cohort: it belongs to, as it was when the case was opened.
         store: its files.
         content: what was read.
-        staged: the grid of its image.
+        grid: of its image.
+        intensities: between which most of its image lies.
         labels: the organs.
         volumeNode, segmentationNode, uncertaintyNode: in the scene.
         fromScene: whether the nodes came with a saved scene.
@@ -55,13 +55,15 @@ class OpenCase:
     drawn: int = 0
     drafted: int | None = None
     marks: dict[str, OrganMark] = field(default_factory=dict)
-    staged: StagedVolume = field(init=False)
+    grid: Grid = field(init=False)
+    intensities: tuple[float, float] = field(init=False)
     _ignored: np.ndarray | None = field(init=False)
     _views: SliceViews = field(default_factory=SliceViews)
 
     def __post_init__(self) -> None:
         assert self.content.image is not None
-        self.staged = self.content.image.staged
+        self.grid = Grid.of(self.content.image.staged)
+        self.intensities = self.content.image.staged.window
         self._ignored = None if self.content.drawn is None else self.content.drawn.ignored
 
     @property
@@ -75,13 +77,13 @@ class OpenCase:
         """
         volumes = self._nodesOfScene(SceneNodes.VOLUME)
         segmentations = self._nodesOfScene(SceneNodes.SEGMENTATION)
-        if not volumes or not segmentations or not liesOn(volumes[0], self.staged):
+        if not volumes or not segmentations or not self.grid.isThatOf(volumes[0]):
             return
         SegmentationNode.ensureSegments(segmentations[0], self.labels)
         self.volumeNode, self.segmentationNode = volumes[0], segmentations[0]
         self.fromScene = True
         differs = self.readMarks() != self.content.marks
-        drawn = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
+        drawn = SegmentationNode.takeSnapshot(self.segmentationNode, self.grid, self.labels)
         for z in range(drawn.shape[0]):
             differs = differs or not np.array_equal(
                 drawn.plane(z)[0], _plane(self.content.drawn, z, drawn.shape)
@@ -106,7 +108,7 @@ class OpenCase:
             name, modality = self.cohort.name, self.cohort.modality
             self.volumeNode = createVolumeNode(self.content.image, self.caseId, name, modality)
             self.segmentationNode = createSegmentationNode(
-                self.volumeNode, self.labels, self.content.drawn, self.caseId, name
+                self.volumeNode, self.grid, self.labels, self.content.drawn, self.caseId, name
             )
             for organ, segment in self.segments().items():
                 setMark(segment, self.content.marks[organ])
@@ -133,11 +135,11 @@ class OpenCase:
 
     def pendingSave(self, confirm: Callable[[str], bool] | None) -> PendingSave:
         """A copy of what is drawn and marked now, ready to be saved."""
-        snapshot = SegmentationNode.takeSnapshot(self.segmentationNode, self.volumeNode, self.labels)
+        snapshot = SegmentationNode.takeSnapshot(self.segmentationNode, self.grid, self.labels)
         save = PendingSave(
             self.store,
             snapshot,
-            Grid(self.staged.spacing, self.staged.origin, self.staged.direction),
+            self.grid,
             self._ignored,
             self.labels,
             self.readMarks(),

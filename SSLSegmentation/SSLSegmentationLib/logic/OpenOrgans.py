@@ -50,7 +50,7 @@ class OpenOrgans:
     @property
     def intensities(self) -> tuple[float, float]:
         """Between which most of the image of the open case lies."""
-        return (0.0, 1.0) if self._open is None else self._open.staged.window
+        return (0.0, 1.0) if self._open is None else self._open.intensities
 
     @property
     def isModified(self) -> bool:

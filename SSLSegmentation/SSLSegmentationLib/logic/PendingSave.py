@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 from sslseg.contract.cohort import ReviewState
 from sslseg.contract.labels import Label
 from SSLSegmentationLib.logic.CaseStore import CaseConflictError, CaseStore
-from SSLSegmentationLib.logic.LabelMapWriter import Grid, Written
+from SSLSegmentationLib.logic.Grid import Grid
+from SSLSegmentationLib.logic.LabelMapWriter import Written
 from SSLSegmentationLib.logic.OrganMarks import OrganMark
 from SSLSegmentationLib.logic.SegmentationNode import Snapshot
 

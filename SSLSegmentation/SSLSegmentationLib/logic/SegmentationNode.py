@@ -12,6 +12,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from sslseg.contract.labels import BACKGROUND, Label
+from SSLSegmentationLib.logic.Grid import Grid
 from SSLSegmentationLib.logic.SegmentArrays import segmentVoxels
 from SSLSegmentationLib.logic.VolumeLoader import LoadedVolume
 
@@ -72,7 +73,9 @@ class Snapshot:
         return merged, overlap
 
 
-def createSegments(node: Any, volumeNode: Any, labels: Iterable[Label], drawn: LoadedVolume | None) -> None:
+def createSegments(
+    node: Any, volumeNode: Any, grid: Grid, labels: Iterable[Label], drawn: LoadedVolume | None
+) -> None:
     """Fill an empty segmentation node: a segment for each organ, in order, on the grid of the volume.
 
     All segments share the one label map that was loaded; nothing is computed and nothing copied.
@@ -80,7 +83,7 @@ def createSegments(node: Any, volumeNode: Any, labels: Iterable[Label], drawn: L
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY)
-    image = _orientedImage(volumeNode, drawn)
+    image = _orientedImage(grid, drawn)
     for label in labels:
         _addSegment(segmentation, label, image, label.value)
 
@@ -152,23 +155,20 @@ def center(node: Any, label: Label) -> tuple[float, float, float] | None:
     return float(x), float(y), float(z)
 
 
-def takeSnapshot(node: Any, volumeNode: Any, labels: Iterable[Label]) -> Snapshot:
-    """Copy what is drawn. Label maps on another grid than the volume's are resampled onto it."""
+def takeSnapshot(node: Any, grid: Grid, labels: Iterable[Label]) -> Snapshot:
+    """Copy what is drawn. Label maps that lie on another grid are resampled onto this one."""
     labels = list(labels)
-    i, j, k = volumeNode.GetImageData().GetDimensions()
-    layers: dict[int, Layer] = {}
-    grid = _orientedImage(volumeNode, None)
+    layers: dict[Any, Layer] = {}
     for label in labels:
         image, value = _labelMap(node, label)
         if image is None:
             continue
-        key = id(image) if not hasattr(image, "GetAddressAsString") else hash(image.GetAddressAsString(""))
-        if key not in layers:
-            aligned = _aligned(image, grid, (i, j, k))
+        if image not in layers:
+            aligned = _aligned(image, grid)
             extent = aligned.GetExtent()
-            layers[key] = Layer(_voxels(aligned).copy(), (extent[4], extent[2], extent[0]), [])
-        layers[key].organs.append((value, label.value))
-    return Snapshot((k, j, i), list(layers.values()), [label.value for label in labels])
+            layers[image] = Layer(_voxels(aligned).copy(), (extent[4], extent[2], extent[0]), [])
+        layers[image].organs.append((value, label.value))
+    return Snapshot(grid.shape, list(layers.values()), [label.value for label in labels])
 
 
 def _addSegment(segmentation: Any, label: Label, image: Any, value: int) -> None:
@@ -192,11 +192,9 @@ def _describe(segment: Any, label: Label) -> None:
             segment.SetTag(tag, label.terminology)
 
 
-def _orientedImage(volumeNode: Any, drawn: LoadedVolume | None) -> Any:
+def _orientedImage(grid: Grid, drawn: LoadedVolume | None) -> Any:
     image = slicer.vtkOrientedImageData()
-    toRas = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(toRas)
-    image.SetImageToWorldMatrix(toRas)
+    image.SetImageToWorldMatrix(grid.matrix())
     if drawn is None or not any(drawn.staged.voxels.values()):
         return _emptied(image)
     image.SetExtent(*(bound for start, stop in drawn.staged.box for bound in (start, stop - 1)))
@@ -239,20 +237,17 @@ def _voxels(image: Any) -> np.ndarray:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
 
 
-def _aligned(image: Any, grid: Any, size: tuple[int, int, int]) -> Any:
+def _aligned(image: Any, grid: Grid) -> Any:
     """`image` on the voxels of the grid."""
-    worldToGrid, imageToGrid = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    grid.GetWorldToImageMatrix(worldToGrid)
-    image.GetImageToWorldMatrix(imageToGrid)
-    vtk.vtkMatrix4x4.Multiply4x4(worldToGrid, imageToGrid, imageToGrid)
-    between = np.array([[imageToGrid.GetElement(row, column) for column in range(4)] for row in range(4)])
+    toRas = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(toRas)
+    between = np.linalg.inv(grid.toRas()) @ slicer.util.arrayFromVTKMatrix(toRas)
     if np.allclose(between, np.eye(4), atol=1e-3):
         return image
-    whole = slicer.vtkOrientedImageData()
-    whole.DeepCopy(grid)
-    whole.SetExtent(0, size[0] - 1, 0, size[1] - 1, 0, size[2] - 1)
+    whole, resampled = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    whole.SetDimensions(*grid.size)
+    whole.SetImageToWorldMatrix(grid.matrix())
     whole.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, whole, resampled)
     return resampled
 

@@ -343,7 +343,9 @@ class AnnotatePanel:
     def _fillWindows(self) -> None:
         if self._case.volumeNode is None or self._cohort.cohort is None:
             return
-        menu = qt.QMenu(self.ui.windowButton)
+        before, menu = self.ui.windowButton.menu(), qt.QMenu(self.ui.windowButton)
+        if before is not None:
+            before.deleteLater()
         self._windowActions = []
         for name, bounds in presets(self._cohort.cohort.modality, self._case.intensities):
             action, show = menu.addAction(name), self._shower(bounds)
