@@ -265,6 +265,8 @@ class ExportPanelTest(ReviewCase):
         self.assertNotEqual(table.GetColumn(2).GetValue(1), table.GetColumn(2).GetValue(1))  # not a number
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.assertEqual(selection.GetActiveTableID(), node.GetID())
+        self.cohorts.closeCohort()
+        self.assertEqual(ownedNodes(ROLE), [], "the table of a cohort that is closed")
 
     def test_a_file_that_is_no_table_of_volumes_is_refused(self):
         self.open()

@@ -413,6 +413,16 @@ class SceneTest(PanelCase):
         self.assertEqual(layouts.layout, slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.assertFalse(self.ui.largeButton.checked)
 
+    def test_nothing_is_left_in_the_scene_when_the_cohort_is_closed_and_the_curves_come_back(self) -> None:
+        folder = self.cohorts.folder
+        self.cohorts.closeCohort()
+        self.pass_()
+        self.assertEqual(self.owned(), [])
+        self.cohorts.openCohort(folder)
+        self.pass_()
+        plot = self.ui.curvesWidget.layout().itemAt(1).widget()
+        self.assertEqual(plot.mrmlPlotViewNode().GetPlotChartNode().GetNumberOfPlotSeriesNodes(), 2)
+
     def test_nothing_is_left_in_the_scene_when_the_panel_goes_and_the_training_runs_on(self) -> None:
         self.assertIn("vtkMRMLPlotChartNode", self.owned())
         self.panel.cleanup()

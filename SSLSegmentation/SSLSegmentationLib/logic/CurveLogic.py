@@ -271,6 +271,8 @@ class CurveLogic:
 
     def _point(self) -> None:
         """Let the view of the panel show the chosen chart, if there is one."""
+        if self._view is None and not any(chart.isMade for chart in self._charts.values()):
+            return  # there is nothing to be shown in it yet
         chart = self._charts[self.chosen]
         wanted = chart.node.GetID() if chart.isMade else None
         if self.viewNode().GetPlotChartNodeID() != wanted:

@@ -12,7 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from sslseg.contract.errors import SSLSegError
-from SSLSegmentationLib.logic.SceneNodes import addNode, ownedNodes
+from SSLSegmentationLib.logic.SceneNodes import addNode, ownedNodes, removeNode
 
 ROLE = "volumes"
 NAME = "Volumes per organ (ml)"
@@ -39,6 +39,12 @@ def showVolumes(path: Path) -> Any:
     node.SetUseColumnTitleAsColumnHeader(False)
     node.SetLocked(True)
     return node
+
+
+def hideVolumes() -> None:
+    """Take the table out of the scene."""
+    for node in ownedNodes(ROLE):
+        removeNode(node)
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, float]], list[str]]:

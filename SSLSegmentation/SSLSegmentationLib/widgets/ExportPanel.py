@@ -19,7 +19,7 @@ from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.ExportLogic import ExportChoice, ExportLogic, existingInWords
 from SSLSegmentationLib.logic.JobLogic import JobLogic
 from SSLSegmentationLib.logic.Paths import uiPath
-from SSLSegmentationLib.logic.VolumeTable import showVolumes
+from SSLSegmentationLib.logic.VolumeTable import hideVolumes, showVolumes
 
 ALL, COMPLETED, CHOSEN = "all", "completed", "chosen"
 MOST_WARNINGS = 5
@@ -99,6 +99,8 @@ class ExportPanel:
     def refresh(self) -> None:
         """Show the state as it is."""
         if self._cohort.folder != self._folder:
+            if self._folder is not None:
+                hideVolumes()
             self._folder = self._cohort.folder
             self.ui.folderEdit.currentPath = str(self.export.defaultFolder or "")
         self._listCases()

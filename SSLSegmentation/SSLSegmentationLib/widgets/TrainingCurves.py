@@ -57,7 +57,12 @@ class TrainingCurves:
         hasCurves = training is not None and (hasDice or len(training.losses) > 0)
         self._ui.curvesWidget.visible = hasCurves
         self._ui.diceButton.enabled = hasDice
-        if training is None or not hasCurves:
+        if training is None:
+            # As when the cohort is closed: nothing of it stays in the scene.
+            self._detach()
+            self._curves.close()
+            return
+        if not hasCurves:
             self._curves.show(None, {})
             return
         if not self._isChosen:
