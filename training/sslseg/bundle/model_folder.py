@@ -53,8 +53,8 @@ class TrainedModel:
 
 
 @dataclass(frozen=True)
-class _Document:
-    """sslseg.json as it stands on disk."""
+class ModelDescription:
+    """sslseg.json as it stands on disk: all that a model is but its weights."""
 
     schema: str
     version: int
@@ -88,7 +88,7 @@ def save_model(
     specs = [network.spec for network in networks]
     names = [spec.name for spec in specs]
     with _replaced_folder(folder) as new:
-        write_json(new / FILE_NAME, to_json(_Document(SCHEMA, VERSION, specs, plan, record, tuple(rules))))
+        write_json(new / FILE_NAME, to_json(ModelDescription(SCHEMA, VERSION, specs, plan, record, tuple(rules))))
         write_json(new / "configs" / "metadata.json", bundle_metadata(folder.name, names, plan, record))
         write_text(new / "docs" / "README.md", readme(folder.name, names, plan, record, rules))
         _write_weights(new / WEIGHTS, networks)
@@ -130,13 +130,13 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def read_plan(folder: str | Path) -> Plan:
-    """What a model expects of an image, and its organs; its weights are not read.
+def read_description(folder: str | Path) -> ModelDescription:
+    """What a model is and how it came about; its weights are not read.
 
     Raises:
-        SSLSegError: see `read_record`.
+        SSLSegError: there is no model, or its description is damaged or of an unknown version.
     """
-    return _read_document(_description(Path(folder))).plan
+    return _read_document(_description(Path(folder)))
 
 
 def _description(folder: Path) -> Path:
@@ -150,7 +150,7 @@ def _description(folder: Path) -> Path:
     return path
 
 
-def _read_document(path: Path) -> _Document:
+def _read_document(path: Path) -> ModelDescription:
     data = read_json(path, remedy=_COPY_AGAIN)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise SSLSegError("The file does not describe a model", file=path, remedy="Check the path.")
@@ -160,7 +160,7 @@ def _read_document(path: Path) -> _Document:
             file=path,
             remedy="Update the program.",
         )
-    document = from_json(_Document, data, file=path)
+    document = from_json(ModelDescription, data, file=path)
     if not document.networks:
         raise SSLSegError("The model names no network", file=path, remedy=_COPY_AGAIN)
     return document

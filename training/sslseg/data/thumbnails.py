@@ -23,8 +23,10 @@ FILLED = 0.4
 Array = npt.NDArray[Any]
 
 
-def make_thumbnail(image: sitk.Image, label_map: sitk.Image | None, labels: LabelTable) -> Array:
-    """An axial slice, (64, 64, 4) red, green, blue, opacity; transparent beside the patient.
+def make_thumbnail(
+    image: sitk.Image, label_map: sitk.Image | None, labels: LabelTable, *, side: int = SIDE
+) -> Array:
+    """An axial slice, (side, side, 4) red, green, blue, opacity; transparent beside the patient.
 
     It is the slice that shows as much as possible of as many organs as possible; without organs, the middle one.
     The patient's right is at the left, the front at the top.
@@ -33,6 +35,7 @@ def make_thumbnail(image: sitk.Image, label_map: sitk.Image | None, labels: Labe
         image: the volume; its intensities are HU where they reach below -500.
         label_map: label map on the grid of the volume, or None.
         labels: values and colours of the organs.
+        side: pixels along each side of the picture.
     """
     voxels = _axial(sitk.GetArrayViewFromImage(image), image)
     spacing = _axial_spacing(image)
@@ -47,11 +50,12 @@ def make_thumbnail(image: sitk.Image, label_map: sitk.Image | None, labels: Labe
         body = plane > mr_background(voxels)
     rows, columns = _patient(body)
     grey = np.clip((plane[rows, columns] - low) / max(high - low, 1e-6), 0, 1)
-    picture = _resized(grey, spacing, sitk.sitkLinear)
-    inside = _resized(np.ones_like(grey), spacing, sitk.sitkNearestNeighbor) > 0
+    picture = _resized(grey, spacing, sitk.sitkLinear, side)
+    inside = _resized(np.ones_like(grey), spacing, sitk.sitkNearestNeighbor, side) > 0
     colour = np.repeat(picture[..., None] * 255, 3, axis=2)
     if drawn is not None:
-        organs = _resized(drawn[index][rows, columns].astype(np.float32), spacing, sitk.sitkNearestNeighbor)
+        plane = drawn[index][rows, columns].astype(np.float32)
+        organs = _resized(plane, spacing, sitk.sitkNearestNeighbor, side)
         _draw(colour, organs.round().astype(int), labels)
     opacity = np.where(inside, 255, 0)[..., None]
     return np.concatenate([colour, opacity], axis=2).round().clip(0, 255).astype(np.uint8)
@@ -120,20 +124,20 @@ def _patient(body: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _resized(plane: Array, spacing: tuple[float, float], interpolator: int) -> Array:
-    """The slice in the middle of a square of `SIDE` pixels, with square pixels."""
+def _resized(plane: Array, spacing: tuple[float, float], interpolator: int, side: int) -> Array:
+    """The slice in the middle of a square of `side` pixels, with square pixels."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(plane, dtype=np.float32))
     image.SetSpacing((spacing[1], spacing[0]))
     extent = [count * step for count, step in zip(image.GetSize(), image.GetSpacing(), strict=True)]
-    pixel = max(extent) / SIDE
+    pixel = max(extent) / side
     if interpolator == sitk.sitkLinear:
         # Every voxel counts, not only the one next to the middle of a pixel.
         factors = [max(1, int(pixel / step)) for step in image.GetSpacing()]
         image = sitk.BinShrink(image, [min(f, n) for f, n in zip(factors, image.GetSize(), strict=True)])
     first = [-spacing[1] / 2, -spacing[0] / 2]
-    grid = sitk.Image(SIDE, SIDE, sitk.sitkFloat32)
+    grid = sitk.Image(side, side, sitk.sitkFloat32)
     grid.SetSpacing((pixel, pixel))
-    grid.SetOrigin([f + e / 2 - pixel * (SIDE - 1) / 2 for f, e in zip(first, extent, strict=True)])
+    grid.SetOrigin([f + e / 2 - pixel * (side - 1) / 2 for f, e in zip(first, extent, strict=True)])
     return sitk.GetArrayFromImage(sitk.Resample(image, grid, sitk.Transform(), interpolator, 0.0))
 
 

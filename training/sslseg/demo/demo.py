@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from sslseg.bench.experiment import Result, RunJob, run_experiment
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.importing import init_from_dataset
-from sslseg.data.volumes import read_label_map, read_volume
 from sslseg.evaluate import table
 from sslseg.methods import METHODS
 from sslseg.phantoms.phantom import write_phantom_dataset
+from sslseg.report.case_reading import read_report_case
 from sslseg.report.content import MethodResult, ReportCase, ReportInput, Statistic
 from sslseg.report.html import write_report
 
@@ -118,26 +117,8 @@ def _statistic(statistic: table.Statistic) -> Statistic:
 
 
 def _picture(cohort: Cohort, result: Result, case: Case) -> ReportCase:
-    model = result.settings.model
-    label = cohort.label_path(case)
-    prediction = read_label_map(cohort.prediction_path(model, case.id), allowed=cohort.labels.values)
-    oriented = sitk.DICOMOrient(prediction, "LPS")
     scores = {row.organ: row.dice for row in result.evaluation.rows if row.case == case.id}
-    x, y, z = oriented.GetSpacing()
-    return ReportCase(
-        case=case.id,
-        image=_array(read_volume(cohort.image_path(case))),
-        prediction=_array(prediction),
-        reference=None if label is None else _array(read_label_map(label, allowed=cohort.labels.values)),
-        uncertainty=_array(read_volume(cohort.uncertainty_path(model, case.id))).astype(np.float32) / 100,
-        spacing=(z, y, x),
-        scores=scores,
-    )
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-    """Voxels (z, y, x) with the axes turned to LPS, as the pictures expect them."""
-    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+    return read_report_case(cohort, result.settings.model, case, scores=scores)
 
 
 def _doubt(picture: ReportCase) -> float:

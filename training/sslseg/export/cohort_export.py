@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sslseg.bundle.model_folder import read_plan
+from sslseg.bundle.model_folder import read_description
 from sslseg.contract.cohort import Case, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink, failure_message
@@ -169,7 +169,7 @@ def _values_of(cohort: Cohort, model: str | None) -> frozenset[int]:
             file=cohort.folder,
             remedy=f"It has: {', '.join(cohort.models()) or 'none yet; train one first'}.",
         )
-    return frozenset(label.value for label in read_plan(cohort.model_folder(model)).labels)
+    return frozenset(label.value for label in read_description(cohort.model_folder(model)).plan.labels)
 
 
 def _refuse_existing(paths: list[Path], settings: ExportSettings, own: frozenset[str]) -> None:

@@ -15,8 +15,15 @@ from sslseg.contract.labels import Label
 MISSING = "\N{EN DASH}"
 """Written where there is nothing to write."""
 
+MOST_HEADLINES = 3
+
 Points = Sequence[tuple[float, float]]
 """(step, value) of a curve; a value that is not finite leaves a gap."""
+
+
+def readable(name: str) -> str:
+    """'right_kidney' as a reader would write it."""
+    return name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,114 @@ class ReportCase:
         return float((voxels == label.value).sum()) * math.prod(self.spacing) / 1000
 
 
+@dataclass(frozen=True)
+class OrganCard:
+    """What is said of one organ of a case.
+
+    Attributes:
+        label: name and colour.
+        volume_ml: of what is shown; None where nothing is known of the organ.
+        source: accepted, when a person drew or accepted it, or predicted.
+        verdict: fine, look, likely wrong; None where there is none.
+        reasons: for the verdict, each a short clause.
+        dice: agreement with an annotation the model has not learned from; None where there is none.
+    """
+
+    label: Label
+    volume_ml: float | None
+    source: str
+    verdict: str | None = None
+    reasons: Sequence[str] = ()
+    dice: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseCard:
+    """One case in the grid of a report.
+
+    Attributes:
+        case: its name.
+        state: what a person has done with it, in a few words.
+        verdict: of the prediction: fine, look, likely wrong; None where there is none.
+        reasons: what concerns the case as a whole.
+        organs: those of which something is known.
+        picture: a small JPEG, or None where none could be made.
+        figure: a large JPEG of three planes, for the few that are shown large.
+        note: why there is no picture.
+    """
+
+    case: str
+    state: str
+    verdict: str | None = None
+    reasons: Sequence[str] = ()
+    organs: Sequence[OrganCard] = ()
+    picture: bytes | None = None
+    figure: bytes | None = None
+    note: str = ""
+
+    @property
+    def headlines(self) -> list[str]:
+        """The reasons that matter most, and how many more there are."""
+        worst = [organ for organ in self.organs if organ.reasons and organ.verdict == self.verdict]
+        found = [
+            *self.reasons,
+            *(f"{readable(o.label.name)}: {reason}" for o in worst for reason in o.reasons),
+        ]
+        more = len(found) - MOST_HEADLINES
+        return found if more <= 0 else [*found[:MOST_HEADLINES], f"and {more} more"]
+
+    @property
+    def dice(self) -> float | None:
+        """Mean Dice of the organs that could be compared."""
+        known = [organ.dice for organ in self.organs if organ.dice is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True)
+class OrganVolumes:
+    """Millilitres of an organ: in the annotated cases, and in the predicted ones with the verdict of each."""
+
+    label: Label
+    annotated: Sequence[float]
+    predicted: Sequence[tuple[float, str | None]]
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One line of the history of a cohort: how a model came about.
+
+    Attributes:
+        model: its name.
+        current: whether it is the one the report is on.
+        came_from: the model it began with, or an empty text.
+        method: how it was trained.
+        when: date and time, or an empty text.
+        annotated: cases it learned from.
+        measured_on: cases it was measured on.
+        change: what is new against the model it began with, in words.
+        dice: mean over the organs that were measured; None where nothing was.
+    """
+
+    model: str
+    current: bool
+    came_from: str
+    method: str
+    when: str
+    annotated: int
+    measured_on: int
+    change: str
+    dice: float | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One large figure at the top of a report, with its name above and a note below."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
 @dataclass
 class ReportInput:
     """Everything a report shows.
@@ -114,6 +229,12 @@ class ReportInput:
         cases_method: whose segmentations the cases show.
         order: how the cases are ordered, such as 'least certain first'.
         warnings: what a reader must know to judge the numbers.
+        tiles: large figures at the top.
+        cards: the cases of a cohort in a grid, in the order of the review.
+        volumes: of every organ.
+        rounds: the models of a cohort, oldest first.
+        cleaning: what is done to the predictions afterwards, a line for each organ.
+        provenance: where the model came from, by name.
     """
 
     title: str
@@ -125,3 +246,9 @@ class ReportInput:
     cases_method: str = ""
     order: str = ""
     warnings: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+    cards: Sequence[CaseCard] = ()
+    volumes: Sequence[OrganVolumes] = ()
+    rounds: Sequence[RoundRow] = ()
+    cleaning: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from sslseg.contract.files import atomic_path
 from sslseg.contract.labels import Label
-from sslseg.report.content import MISSING, MethodResult, Points
-from sslseg.report.overlays import readable
+from sslseg.report.content import MISSING, MethodResult, Points, readable
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,12 @@ def validation_figure(
     """Dice of every organ on the validation cases against steps: one small chart for each organ."""
     columns = min(6, len(labels))
     rows = -(-len(labels) // columns)
-    figure = _figure(theme, (9.6, 1.75 * rows + 0.7))
+    figure = chart_figure(theme, (9.6, 1.75 * rows + 0.7))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(labels) :]:
         axes.set_visible(False)
     for axes, label in zip(grid.flat, labels, strict=False):
-        _style(axes, theme)
+        style_axes(axes, theme)
         for method, color in zip(methods, _colors(theme, len(methods)), strict=True):
             steps, values = _arrays(method.val_dice.get(label.name, ()))
             axes.plot(steps, values, color=color, lw=1.8, marker="o", ms=2.6, label=method.name)
@@ -201,18 +200,20 @@ def png_bytes(figure: Figure, *, dpi: int = 130) -> bytes:
 
 
 def _chart(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = _figure(theme, size)
+    figure = chart_figure(theme, size)
     axes = figure.subplots()
-    _style(axes, theme)
+    style_axes(axes, theme)
     return figure, axes
 
 
-def _figure(theme: Theme, size: tuple[float, float]) -> Figure:
+def chart_figure(theme: Theme, size: tuple[float, float]) -> Figure:
+    """An empty figure of `size` inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=size, facecolor=theme.background, layout=layout)
 
 
-def _style(axes: Axes, theme: Theme) -> None:
+def style_axes(axes: Axes, theme: Theme) -> None:
+    """Take away what a small chart can do without."""
     axes.set_facecolor(theme.background)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(theme.grid)

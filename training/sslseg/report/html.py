@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,23 @@ from matplotlib.figure import Figure
 from sslseg.contract.files import write_text
 from sslseg.contract.labels import Label
 from sslseg.contract.words import duration
-from sslseg.report.content import MISSING, MethodResult, ReportCase, ReportInput, Statistic
+from sslseg.report.content import (
+    MISSING,
+    CaseCard,
+    MethodResult,
+    OrganVolumes,
+    ReportCase,
+    ReportInput,
+    Statistic,
+    readable,
+)
 from sslseg.report.figures import DARK, LIGHT, Theme, bar_figure, loss_figure, png_bytes, validation_figure
-from sslseg.report.overlays import BACKDROP, case_figure, readable
+from sslseg.report.overlays import BACKDROP, case_figure
+from sslseg.report.volume_plots import volumes_figure
 
 TEMPLATES = Path(__file__).parent / "templates"
+VERDICTS = ("likely wrong", "look", "fine")
+"""In the order of concern, as `sslseg.contract.quality.Verdict` spells them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,9 @@ def render_report(report: ReportInput) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"readable": readable, "plain": plain, "hex": _hex, "duration": duration}
+    environment.filters |= {
+        "readable": readable, "plain": plain, "hex": _hex, "duration": duration, "jpeg": _jpeg_uri, "ml": _ml,
+    }  # fmt: skip
     return environment.get_template("report.html.j2").render(
         report=report,
         backdrop=BACKDROP,
@@ -70,6 +85,8 @@ def render_report(report: ReportInput) -> str:
         spread=_spread,
         counted=_counted(report),
         cases=[_case(case, report.labels) for case in report.cases],
+        verdicts={v: sum(card.verdict == v for card in report.cards) for v in VERDICTS},
+        organ_rows=[_organ_row(organ, report.cards) for organ in report.volumes],
     )
 
 
@@ -108,7 +125,12 @@ def _counted(report: ReportInput) -> int | None:
 def _charts(report: ReportInput) -> dict[str, Markup]:
     """The charts; an empty one has nothing to show."""
     methods, labels = report.methods, report.labels
-    charts = dict.fromkeys(("dice", "loss", "validation"), Markup(""))
+    charts = dict.fromkeys(("dice", "loss", "validation", "volumes"), Markup(""))
+    if report.volumes:
+        charts["volumes"] = _picture(
+            lambda t: volumes_figure(report.volumes, t),
+            "Volume of every organ in the predicted cases, against the range of the annotated ones",
+        )
     if any(_statistic(method, label, DICE) for method in methods for label in labels):
         charts["dice"] = _picture(
             lambda t: bar_figure(methods, labels, t), "Mean Dice of every organ by method"
@@ -153,9 +175,27 @@ def _case(case: ReportCase, labels: Sequence[Label]) -> dict[str, Any]:
     }
 
 
+def _organ_row(organ: OrganVolumes, cards: Sequence[CaseCard]) -> dict[str, Any]:
+    """An organ over the cohort: its verdicts, its volumes, its agreement with annotations."""
+    found = [entry for card in cards for entry in card.organs if entry.label.name == organ.label.name]
+    predicted = [volume for volume, _ in organ.predicted]
+    return {
+        "label": organ.label,
+        "verdicts": {v: sum(entry.verdict == v for entry in found) for v in VERDICTS},
+        "annotated": (min(organ.annotated), max(organ.annotated)) if organ.annotated else None,
+        "annotated_cases": len(organ.annotated),
+        "median": statistics.median(predicted) if predicted else None,
+        "predicted_cases": len(predicted),
+    }
+
+
 def _score(case: ReportCase, label: Label) -> float | None:
     value = case.scores.get(label.name)
     return value if value is not None and math.isfinite(value) else None
+
+
+def _jpeg_uri(picture: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")
 
 
 def _ml(value: float | None) -> str:

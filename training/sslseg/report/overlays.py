@@ -18,7 +18,7 @@ from scipy.ndimage import binary_fill_holes, zoom
 
 from sslseg.contract.files import atomic_path
 from sslseg.contract.labels import Label
-from sslseg.report.content import ReportCase
+from sslseg.report.content import ReportCase, readable
 
 Array = NDArray[Any]
 
@@ -281,8 +281,3 @@ def _draw_scale(figure: Figure, axes: Axes) -> None:
     bar.set_axis_off()
     bar.text(-0.05, 0.5, "sure", transform=bar.transAxes, color=FAINT, size=10.5, ha="right", va="center")
     bar.text(1.05, 0.5, "unsure", transform=bar.transAxes, color=FAINT, size=10.5, ha="left", va="center")
-
-
-def readable(name: str) -> str:
-    """'right_kidney' as a reader would write it."""
-    return name.replace("_", " ")
