@@ -96,7 +96,9 @@ class OpenOrgans:
     def drawnSlices(self, organ: str, axis: str) -> list[int]:
         """Slices along an index axis (i, j, k) of the image that hold voxels of the organ."""
         label = self._label(organ)
-        return [] if label is None else SegmentationNode.drawnSlices(self.segmentationNode, label, axis)
+        if self._open is None or label is None:
+            return []
+        return SegmentationNode.drawnSlices(self.segmentationNode, self._open.grid, label, axis)
 
     def jumpToOrgan(self, organ: str) -> bool:
         """Show the middle of an organ in the slice views; False if it is not drawn."""

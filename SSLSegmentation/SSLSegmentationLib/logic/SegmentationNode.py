@@ -127,16 +127,16 @@ def hasVoxels(node: Any, label: Label) -> bool:
     return any((plane == value).any() for plane in _voxels(image))
 
 
-def drawnSlices(node: Any, label: Label, axis: str) -> list[int]:
-    """Numbers of the slices along an index axis (i, j, k) that hold voxels of the organ."""
+def drawnSlices(node: Any, grid: Grid, label: Label, axis: str) -> list[int]:
+    """Numbers of the slices along an index axis (i, j, k) of the grid that hold voxels of the organ."""
     image, value = _labelMap(node, label)
     if image is None:
         return []
-    extent = image.GetExtent()
+    image = _aligned(image, grid)
     number = "ijk".index(axis)
     others = tuple(other for other in range(3) if other != 2 - number)
-    inside = (_voxels(image) == value).any(axis=others)
-    return [int(index) + extent[2 * number] for index in np.flatnonzero(inside)]
+    inside = np.flatnonzero((_voxels(image) == value).any(axis=others)) + image.GetExtent()[2 * number]
+    return [int(index) for index in inside if 0 <= index < grid.size[number]]
 
 
 def center(node: Any, label: Label) -> tuple[float, float, float] | None:
