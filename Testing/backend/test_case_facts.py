@@ -145,7 +145,7 @@ def test_a_prediction_job_keeps_the_dice_of_what_it_predicted(
     cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert predicted_by_a_job(cohort, monkeypatch, ["tested", "plain"]) == (JobState.FINISHED, [])
-    assert list(read_scores(cohort, "first").cases) == ["tested"]
+    assert list(read_scores(cohort, "first").cases) == ["tested", "corrected"]
 
 
 def test_a_dice_that_cannot_be_measured_takes_nothing_from_the_predictions(
@@ -153,7 +153,7 @@ def test_a_dice_that_cannot_be_measured_takes_nothing_from_the_predictions(
 ) -> None:
     (cohort.folder / "labels" / "tested.nii.gz").write_bytes(b"no label map")
     state, warnings = predicted_by_a_job(cohort, monkeypatch, ["tested"])
-    assert state is JobState.FINISHED and "The Dice of the cases is not known" in warnings[0]
+    assert state is JobState.FINISHED and "The Dice of tested is not known" in warnings[0]
 
 
 def test_a_case_that_cannot_be_read_does_not_keep_others_from_their_picture(

@@ -20,6 +20,8 @@ from sslseg.cli import (
     evaluate_command,
     export_commands,
     job_commands,
+    rank_command,
+    report_command,
     run_commands,
 )
 from sslseg.cli.console import err, out
@@ -62,8 +64,10 @@ for module in (
     check_command,
     cohort_commands,
     run_commands,
+    rank_command,
     job_commands,
     evaluate_command,
+    report_command,
     export_commands,
     bench_commands,
 ):

@@ -19,8 +19,10 @@ from sslseg.contract.settings import (
     ExportSettings,
     ImportSettings,
     ModelExportSettings,
+    PredictionFormat,
     PredictSettings,
     Preset,
+    RankSettings,
     TrainSettings,
 )
 from sslseg.contract.words import duration
@@ -98,7 +100,7 @@ def train(
     """
     read = Cohort.read(cohort)
     if resume:
-        run_to_end(_unfinished_training(read.folder, name))
+        run_or_prepare(_unfinished_training(read.folder, name), prepare)
         return
     settings = checked(
         TrainSettings,
@@ -119,7 +121,7 @@ def train(
         leave_one_out=leave_one_out,
         method_settings=dict(parse_setting(text) for text in set_ or []),
     )
-    _run_or_prepare(Job.create(read.folder, settings), prepare)
+    run_or_prepare(Job.create(read.folder, settings), prepare)
 
 
 def predict(
@@ -147,6 +149,19 @@ def predict(
             help="Clean label maps up as the model's rules say, or leave each voxel its most probable organ.",
         ),
     ] = True,
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="Look at every window mirrored too: a second opinion, in twice the time."
+        ),
+    ] = False,
+    format_: Annotated[
+        PredictionFormat,
+        typer.Option(
+            "--format",
+            help="Without a cohort: nifti, or seg.nrrd with the organs' names, colours and terminology.",
+        ),
+    ] = "nifti",
     prepare: Prepare = False,
 ) -> None:
     """Segment the cases of a cohort, or any volumes.
@@ -161,10 +176,15 @@ def predict(
     if cohort is None:
         if input_ is None or output is None:
             raise SSLSegError("Nothing to predict is given", remedy="Give a COHORT, or --input and --output.")
-        _predict_volumes(Path(model), input_, output, overlap, device, precision, postprocess)
+        _predict_volumes(Path(model), input_, output, overlap, device, precision, postprocess, format_)
         return
     if input_ is not None or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
+    if format_ != "nifti":
+        raise SSLSegError(
+            "The predictions in a cohort are always NIfTI",
+            remedy=f"Write them as {format_} with 'sslseg export COHORT --format {format_}'.",
+        )
     read = Cohort.read(cohort)
     settings = checked(
         PredictSettings,
@@ -175,6 +195,7 @@ def predict(
         precision=precision,
         skip_existing=skip_existing,
         postprocess=postprocess,
+        mirror=mirror,
     )
     if not read.model_folder(model).exists():
         raise SSLSegError(
@@ -182,7 +203,7 @@ def predict(
             file=read.folder,
             remedy=f"It has: {', '.join(read.models()) or 'none yet; train one first'}.",
         )
-    _run_or_prepare(Job.create(read.folder, settings), prepare)
+    run_or_prepare(Job.create(read.folder, settings), prepare)
 
 
 def run(
@@ -262,10 +283,12 @@ def _title(settings: JobSettings) -> str:
         return f"Exporting {settings.model}"
     if isinstance(settings, ImportSettings):
         return "Importing"
+    if isinstance(settings, RankSettings):
+        return f"Ranking by {settings.model}"
     return f"Predicting with {settings.model}"
 
 
-def _run_or_prepare(job: Job, prepare: bool) -> None:
+def run_or_prepare(job: Job, prepare: bool) -> None:
     if prepare:
         out.print(f"Prepared {escape(str(job.folder))}")
     else:
@@ -287,7 +310,14 @@ def run_to_end(job: Job, *, parent: int | None = None) -> None:
 
 
 def _predict_volumes(
-    model: Path, source: Path, output: Path, overlap: float, device: str, precision: Any, postprocess: bool
+    model: Path,
+    source: Path,
+    output: Path,
+    overlap: float,
+    device: str,
+    precision: Any,
+    postprocess: bool,
+    file_format: PredictionFormat,
 ) -> None:
     from sslseg.predict.folder_prediction import predict_folder
 
@@ -300,6 +330,7 @@ def _predict_volumes(
             device=device,
             precision=precision,
             postprocess=postprocess,
+            file_format=file_format,
             events=console,
         )
     out.print(f"[green]{len(summary.done)} segmented[/], in {escape(str(output))}")

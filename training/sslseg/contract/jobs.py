@@ -18,6 +18,7 @@ from sslseg.contract.settings import (
     ImportSettings,
     ModelExportSettings,
     PredictSettings,
+    RankSettings,
     TrainSettings,
 )
 from sslseg.contract.strict import from_json, to_json
@@ -27,10 +28,13 @@ VERSION = 1
 LOOK_SECONDS = 0.5
 """How long a starting job waits for somebody who only looks whether it runs."""
 
-JobSettings = TrainSettings | PredictSettings | ExportSettings | ModelExportSettings | ImportSettings
+JobSettings = (
+    TrainSettings | PredictSettings | RankSettings | ExportSettings | ModelExportSettings | ImportSettings
+)
 KINDS: dict[str, type[JobSettings]] = {
     "train": TrainSettings,
     "predict": PredictSettings,
+    "rank": RankSettings,
     "export": ExportSettings,
     "export-model": ModelExportSettings,
     "import": ImportSettings,

@@ -40,8 +40,11 @@ class OrganQuality:
         largest_share: share of the organ's voxels in its largest component, 0 to 1; 0 when there are none.
         touches_edge: whether it reaches the edge of the volume.
         uncertainty: mean entropy over the organ's voxels, as a share of the largest possible, 0 to 1.
-        disagreement: share of the organ's border where the parts of the model disagree, 0 to 1.
+        disagreement: share of the organ's border where the parts of the model disagree, 0 to 1; 0 where the model has
+            only one.
         expected_dice: what the Dice is expected to be, 0 to 1; None where nothing allows to tell.
+        centre: of the organ in the patient, LPS mm; None where there is none of it.
+        evidence: what the networks gave away, by name, 0 to 1, so that the card can be judged anew without them.
     """
 
     organ: str
@@ -54,6 +57,8 @@ class OrganQuality:
     uncertainty: float
     disagreement: float
     expected_dice: float | None = None
+    centre: tuple[float, float, float] | None = None
+    evidence: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class CaseQuality:
         organs: a card per organ that the model knows.
         uncertainty: of the case, 0 to 1.
         features: what the network saw in the case, a vector of unit length; alike cases have alike vectors.
+        calibrated_on: annotated cases that the expected Dice was fitted to; 0 where it is the networks' own word.
         version: of this format.
     """
 
@@ -78,6 +84,7 @@ class CaseQuality:
     organs: list[OrganQuality]
     uncertainty: float
     features: list[float] = field(default_factory=list)
+    calibrated_on: int = 0
     version: int = VERSION
 
 

@@ -11,6 +11,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRESETS = ("quick", "standard", "thorough")
 Preset = Literal["quick", "standard", "thorough"]
 ExportFormat = Literal["seg.nrrd", "nifti", "dicom-seg"]
+PredictionFormat = Literal["nifti", "seg.nrrd"]
 ExportSource = Literal["accepted", "best"]
 Absent = Literal["unknown", "background"]
 """What a declared organ is that a label map does not hold: nobody contoured it, or it is not there."""
@@ -87,6 +88,7 @@ class PredictSettings:
         precision: arithmetic of the convolutions.
         skip_existing: leave cases alone whose prediction by this model is there.
         postprocess: clean label maps up as the model's rules say; without, every voxel has its most probable organ.
+        mirror: look at every window mirrored from left to right as well: a second opinion, in twice the time.
     """
 
     model: str
@@ -96,11 +98,32 @@ class PredictSettings:
     precision: Precision = "auto"
     skip_existing: bool = False
     postprocess: bool = True
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.model, "model name")
         if not 0 <= self.overlap <= 0.9:
             raise ValueError(f"overlap must lie between 0 and 0.9, not {self.overlap}")
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """One ranking of the cases that are worth a person's time.
+
+    Attributes:
+        model: name of a model of the cohort; cases that it has not predicted yet are predicted.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: arithmetic of the convolutions.
+        mirror: for cases that are predicted, as in `PredictSettings`.
+    """
+
+    model: str
+    device: str = "auto"
+    precision: Precision = "auto"
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.model, "model name")
 
 
 @dataclass(frozen=True)
@@ -110,8 +133,8 @@ class ExportSettings:
     Attributes:
         format: seg.nrrd (Slicer), nifti (label maps with a table of colours), dicom-seg.
         output: folder for the files; a relative path starts at the cohort folder.
-        model: name of the model whose predictions are exported where `source` is best; its quality cards give
-            the verdicts either way.
+        model: name of the model whose predictions are exported where `source` is best, with the verdicts of its
+            quality cards.
         cases: ids of the cases; None takes all.
         source: accepted takes only what a person drew or accepted; best takes, organ by organ, that where it
             is there and the prediction of `model` elsewhere.

@@ -23,6 +23,7 @@ from sslseg.contract.settings import (
     ImportSettings,
     ModelExportSettings,
     PredictSettings,
+    RankSettings,
     TrainSettings,
 )
 
@@ -134,21 +135,13 @@ def _dispatch(job: Job, cohort: Cohort, events: EventSink, cancel: Callable[[], 
         events.write("artifact", path=str(bundle), kind="model")
         return True
     from sslseg.predict.cohort_prediction import predict_cohort
+    from sslseg.rank.cohort_ranking import rank_cohort, refresh_ranking
 
+    if isinstance(settings, RankSettings):
+        return rank_cohort(cohort, settings, events, cancel)
     summary = predict_cohort(cohort, settings, events, cancel)
-    _measure(cohort, settings.model, summary.done, events)
+    refresh_ranking(cohort, settings.model, events)
     return not summary.cancelled
-
-
-def _measure(cohort: Cohort, model: str, names: list[str], events: EventSink) -> None:
-    """Keep the Dice of predicted cases; that it cannot be told takes nothing from the predictions."""
-    from sslseg.evaluate.case_facts import measure_dice
-
-    try:
-        measure_dice(cohort, model, [cohort.case(name) for name in names])
-    except SSLSegError as error:
-        logging.getLogger("sslseg").warning("%s", error)
-        events.write("warning", message=f"The Dice of the cases is not known. {error}")
 
 
 def _kind(error: BaseException) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sslseg.bundle.model_folder import TrainedModel, load_model
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink
 from sslseg.contract.labels import normalised_name
+from sslseg.contract.quality import CaseQuality, quality_path, write_quality
 from sslseg.contract.settings import PredictSettings
-from sslseg.inference.predictor import VolumePredictor
+from sslseg.inference.predictor import VolumePrediction, VolumePredictor
 from sslseg.networks.devices import resolve_device
 from sslseg.predict.pipeline import Cancel, PredictionSummary, Scan, predict_scans
+from sslseg.quality.cards import measure_case
+from sslseg.quality.judging import Judge
 
 
 def predict_cohort(
     cohort: Cohort, settings: PredictSettings, events: EventSink, cancel: Cancel = lambda: False
 ) -> PredictionSummary:
-    """Write `predictions/<model>/<case>.nii.gz` and `uncertainty/<case>.nii.gz` for the cases of a cohort.
+    """Write label map, uncertainty map and quality card for the cases of a cohort, below `predictions/<model>`.
 
     Args:
         cohort: its cases, for training and for testing, labelled or not.
@@ -43,6 +48,8 @@ def predict_cohort(
         device=device,
         precision=settings.precision,
         clean=settings.postprocess,
+        mirror=settings.mirror,
+        evidence=True,
         warn=lambda message: events.write("warning", message=message),
     )
     scans = [
@@ -52,10 +59,38 @@ def predict_cohort(
             label_map=cohort.prediction_path(settings.model, case.id),
             uncertainty=cohort.uncertainty_path(settings.model, case.id),
             series=case.series,
+            card=quality_path(cohort, settings.model, case.id),
         )
         for case in cases
     ]
-    return predict_scans(predictor, scans, events, cancel, skip_existing=settings.skip_existing)
+    judge = Judge(cohort, settings.model)
+    names_by_value = {label.value: label for label in cohort.labels}
+    organs = [names_by_value[label.value] for label in model.plan.labels]
+
+    def describe(scan: Scan, prediction: VolumePrediction) -> dict[str, Any]:
+        assert prediction.evidence is not None
+        measured = measure_case(scan.name, settings.model, prediction.label_map, organs, prediction.evidence)
+        card = judge.judge(measured)
+        write_quality(cohort, card)
+        return _in_short(card)
+
+    return predict_scans(
+        predictor, scans, events, cancel, skip_existing=settings.skip_existing, describe=describe
+    )
+
+
+def _in_short(card: CaseQuality) -> dict[str, Any]:
+    """What the event of a prediction says of its quality."""
+    organs = {
+        organ.organ: {
+            "verdict": organ.verdict.value,
+            "reasons": organ.reasons,
+            "volume_ml": organ.volume_ml,
+            "expected_dice": organ.expected_dice,
+        }
+        for organ in card.organs
+    }
+    return {"verdict": card.verdict.value, "reasons": card.reasons, "organs": organs}
 
 
 def _check_fit(model: TrainedModel, cohort: Cohort) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from sslseg.bundle.model_folder import load_model
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink
-from sslseg.contract.settings import Precision
+from sslseg.contract.formats import SEGMENTATION_SUFFIX
+from sslseg.contract.labels import Label
+from sslseg.contract.settings import Precision, PredictionFormat
 from sslseg.data.volumes import find_volumes, is_volume_path, volume_stem
 from sslseg.inference.predictor import VolumePredictor
 from sslseg.networks.devices import resolve_device
@@ -27,10 +29,13 @@ def predict_folder(
     uncertainty: bool = False,
     skip_existing: bool = False,
     postprocess: bool = True,
+    file_format: PredictionFormat = "nifti",
     events: EventSink | None = None,
     cancel: Cancel = lambda: False,
 ) -> PredictionSummary:
     """Write `<stem>.nii.gz`, and `<stem>_uncertainty.nii.gz` if wanted, for a volume or for each in a folder.
+
+    As `seg.nrrd` it is `<stem>.seg.nrrd`, which keeps the organs' names, colours and terminology.
 
     Args:
         model_path: a model folder.
@@ -43,6 +48,7 @@ def predict_folder(
         uncertainty: whether to write the uncertainty map too.
         skip_existing: leave volumes alone whose results are there.
         postprocess: clean label maps up as the model's rules say.
+        file_format: of the results.
         events: takes progress, artifacts and warnings.
         cancel: asked between any two forward passes.
 
@@ -52,10 +58,12 @@ def predict_folder(
     """
     if not 0 <= overlap <= 0.9:
         raise SSLSegError(f"The overlap {overlap} does not lie between 0 and 0.9")
-    scans = _scans(Path(input_path), Path(output), uncertainty=uncertainty)
+    model = load_model(model_path)
+    labels = tuple(model.plan.labels) if file_format == "seg.nrrd" else None
+    scans = _scans(Path(input_path), Path(output), uncertainty=uncertainty, labels=labels)
     sink = events or _Silence()
     predictor = VolumePredictor(
-        load_model(model_path),
+        model,
         overlap=overlap,
         device=resolve_device(device),
         precision=precision,
@@ -72,7 +80,8 @@ class _Silence:
         pass
 
 
-def _scans(source: Path, output: Path, *, uncertainty: bool) -> list[Scan]:
+def _scans(source: Path, output: Path, *, uncertainty: bool, labels: tuple[Label, ...] | None) -> list[Scan]:
+    """Every volume and where its results go: a segmentation of `labels`, or a label map where that is None."""
     if not source.is_dir() or is_volume_path(source):
         # A single path is taken at its word; reading says what is wrong with it.
         volumes, root = [source], source.parent
@@ -87,7 +96,8 @@ def _scans(source: Path, output: Path, *, uncertainty: bool) -> list[Scan]:
             remedy="Give a folder with NIfTI, NRRD, MetaImage files or DICOM series.",
         )
     places = {path: output / path.parent.relative_to(root) for path in volumes}
-    targets = {path: places[path] / f"{volume_stem(path)}.nii.gz" for path in volumes}
+    suffix = ".nii.gz" if labels is None else SEGMENTATION_SUFFIX
+    targets = {path: places[path] / f"{volume_stem(path)}{suffix}" for path in volumes}
     repeated = [target for target, count in Counter(targets.values()).items() if count > 1]
     if repeated:
         same = [path for path in volumes if targets[path] == repeated[0]]
@@ -109,6 +119,7 @@ def _scans(source: Path, output: Path, *, uncertainty: bool) -> list[Scan]:
             image=path,
             label_map=target,
             uncertainty=target.with_name(f"{volume_stem(path)}_uncertainty.nii.gz") if uncertainty else None,
+            labels=labels or (),
         )
         for path, target in targets.items()
     ]

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink, failure_message
+from sslseg.contract.formats import SEGMENTATION_SUFFIX, format_suffix
+from sslseg.contract.labels import Label
 from sslseg.data.preprocess import Prepared
+from sslseg.data.segmentation_file import write_segmentation
 from sslseg.data.volumes import read_volume, write_volume
 from sslseg.inference.predictor import VolumePrediction, VolumePredictor
 from sslseg.networks.devices import describe_device
@@ -29,9 +33,11 @@ class Scan:
     Attributes:
         name: in events and messages.
         image: file, or folder of a DICOM series.
-        label_map: where the label map goes.
+        label_map: where the label map goes; a name that ends in .seg.nrrd makes it a segmentation of `labels`.
         uncertainty: where the uncertainty map goes, or None for none.
         series: DICOM series instance UID, when the folder holds several.
+        card: where its quality card goes, or None for none.
+        labels: what a segmentation says of its organs: names, values, colours, terminology.
     """
 
     name: str
@@ -39,6 +45,12 @@ class Scan:
     label_map: Path
     uncertainty: Path | None
     series: str | None = None
+    card: Path | None = None
+    labels: tuple[Label, ...] = ()
+
+
+Describe = Callable[[Scan, VolumePrediction], dict[str, Any]]
+"""Writes down what is known of a prediction, and returns what its event is to say of it; runs beside the next scan."""
 
 
 @dataclass
@@ -58,6 +70,7 @@ def predict_scans(
     cancel: Cancel,
     *,
     skip_existing: bool = False,
+    describe: Describe | None = None,
 ) -> PredictionSummary:
     """Predict scan after scan; a bad one is told of and left out.
 
@@ -69,6 +82,7 @@ def predict_scans(
         events: takes progress, artifacts and warnings.
         cancel: asked between any two forward passes; a scan that is not finished leaves no file.
         skip_existing: leave scans alone whose files are there.
+        describe: called with each prediction before its label map is written.
 
     Raises:
         SSLSegError: there were scans to predict and not one succeeded.
@@ -81,7 +95,7 @@ def predict_scans(
         else:
             waiting.append(scan)
     events.write("started", command="predict", device=describe_device(predictor.device), step=0)
-    _Run(predictor, waiting, events, cancel, summary).run()
+    _Run(predictor, waiting, events, cancel, summary, describe).run()
     if summary.failed:
         if not summary.done and not summary.skipped and not summary.cancelled:
             raise SSLSegError(
@@ -108,10 +122,12 @@ class _Run:
         events: EventSink,
         cancel: Cancel,
         summary: PredictionSummary,
+        describe: Describe | None,
     ) -> None:
         self._predictor, self._scans = predictor, scans
         self._events, self._cancel, self._summary = events, cancel, summary
-        self._writing: tuple[Scan, Future[None]] | None = None
+        self._describe = describe
+        self._writing: tuple[Scan, Future[dict[str, Any]]] | None = None
         self._begin = time.monotonic()
         self._last_event = self._begin
 
@@ -127,7 +143,7 @@ class _Run:
                     prediction = None if prepared is None else self._predict(prepared, number, scan)
                     self._finish_writing()
                     if prediction is not None:
-                        self._writing = scan, writer.submit(_write, prediction, scan)
+                        self._writing = scan, writer.submit(_write, prediction, scan, self._describe)
                     self._tell(number, 1.0)
             except _CancelledError:
                 self._summary.cancelled = True
@@ -167,12 +183,13 @@ class _Run:
         scan, future = self._writing
         self._writing = None
         try:
-            future.result()
+            told = future.result()
         except Exception as error:
             self._failed(scan, error)
             return
         self._summary.done.append(scan.name)
-        self._events.write("artifact", path=scan.label_map.as_posix(), kind="prediction", case=scan.name)
+        path = scan.label_map.as_posix()
+        self._events.write("artifact", path=path, kind="prediction", case=scan.name, **told)
 
     def _failed(self, scan: Scan, error: Exception) -> None:
         message = failure_message(error)
@@ -203,11 +220,16 @@ class _Run:
 
 
 def _is_predicted(scan: Scan) -> bool:
-    return scan.label_map.exists() and (scan.uncertainty is None or scan.uncertainty.exists())
+    return all(path is None or path.exists() for path in (scan.label_map, scan.uncertainty, scan.card))
 
 
-def _write(prediction: VolumePrediction, scan: Scan) -> None:
+def _write(prediction: VolumePrediction, scan: Scan, describe: Describe | None) -> dict[str, Any]:
     # The label map comes last: where it is, the prediction is complete.
     if scan.uncertainty is not None:
         write_volume(prediction.uncertainty, scan.uncertainty)
-    write_volume(prediction.label_map, scan.label_map)
+    told = {} if describe is None else describe(scan, prediction)
+    if format_suffix(scan.label_map) == SEGMENTATION_SUFFIX:
+        write_segmentation(prediction.label_map, scan.labels, scan.label_map)
+    else:
+        write_volume(prediction.label_map, scan.label_map)
+    return told

@@ -1,0 +1,1 @@
+"""How good a prediction is likely to be: what is measured of it, what is expected, and what a person should look at."""

@@ -1,0 +1,1 @@
+"""Which case to annotate or to look at next."""
