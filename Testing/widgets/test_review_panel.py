@@ -17,7 +17,7 @@ from SSLSegmentationLib.widgets.ReviewPanel import ReviewPanel
 
 from sslseg.contract.cohort import Cohort, ReviewState
 from sslseg.contract.quality import Verdict
-from sslseg.contract.settings import PredictSettings, TrainSettings
+from sslseg.contract.settings import PredictSettings, RankSettings, TrainSettings
 
 FIRST, SECOND, THIRD = case_id(3), case_id(4), case_id(5)
 
@@ -99,7 +99,8 @@ class StatesTest(ReviewPanelCase):
         self.assertIn("In the order of the cohort", self.ui.orderLabel.text)
         self.assertTrue(self.is_shown(self.ui.rankButton))
         self.ui.rankButton.click()
-        self.assertEqual(self.jobs.monitors[-1].job.description.command, "rank")
+        self.assertEqual(self.jobs.monitors[-1].job.settings, RankSettings(MODEL))
+        self.assertFalse(self.is_shown(self.ui.rankButton))
 
     def test_the_card_shows_every_organ_with_what_is_known_of_it(self):
         add_card(self.made, FIRST, Verdict.LOOK)

@@ -12,8 +12,7 @@ from slicer.i18n import tr as _
 
 from sslseg.contract.cohort import ReviewState
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.jobs import KINDS
-from sslseg.contract.settings import PredictSettings
+from sslseg.contract.settings import PredictSettings, RankSettings
 from SSLSegmentationLib.logic.AfterSaving import AfterSaving
 from SSLSegmentationLib.logic.CaseLogic import CaseLogic
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
@@ -211,7 +210,7 @@ class ReviewPanel:
         """Find out which cases are most worth a look."""
         model = self._cohort.model
         if model is not None:
-            self._try(lambda: self._jobs.start(KINDS["rank"](model=model)))
+            self._try(lambda: self._jobs.start(RankSettings(model)))
 
     def onRetrain(self) -> None:
         """Train on, starting from the current model."""
