@@ -242,7 +242,7 @@ def test_a_card_shows_the_worst_reasons_and_counts_the_rest() -> None:
         OrganCard(spleen, 1.0, "predicted", "likely wrong", ["one", "two", "three"]),
     ]
     card = CaseCard("c", "", "likely wrong", ["swapped"], organs)
-    assert card.headlines == ["swapped", "left spleen: one", "left spleen: two", "and 1 more"]
+    assert card.headlines == ["swapped", "left spleen: one", "and 2 more"]
 
 
 def test_volumes_of_any_organ_can_be_drawn() -> None:

@@ -119,8 +119,12 @@ def _tiles(seen: Sequence[SeenCase], predicted: Sequence[SeenCase]) -> list[Tile
     verdicts = [one.card.verdict for one in predicted if one.card.verdict]
     if verdicts:
         wrong, look, fine = (verdicts.count(verdict) for verdict in VERDICTS)
+        unjudged = len(predicted) - len(verdicts)
+        note = f"{wrong} likely wrong, {look} to look at, {fine} fine"
         tiles.append(
-            Tile("To look at", f"{wrong + look}", f"{wrong} likely wrong, {look} to look at, {fine} fine")
+            Tile(
+                "To look at", f"{wrong + look}", note + (f", {unjudged} without verdict" if unjudged else "")
+            )
         )
     return tiles
 

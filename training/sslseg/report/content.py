@@ -154,14 +154,12 @@ class CaseCard:
 
     @property
     def headlines(self) -> list[str]:
-        """The reasons that matter most, and how many more there are."""
+        """The reasons that matter most, one of each organ, and how many more there are."""
         worst = [organ for organ in self.organs if organ.reasons and organ.verdict == self.verdict]
-        found = [
-            *self.reasons,
-            *(f"{readable(o.label.name)}: {reason}" for o in worst for reason in o.reasons),
-        ]
-        more = len(found) - MOST_HEADLINES
-        return found if more <= 0 else [*found[:MOST_HEADLINES], f"and {more} more"]
+        first = [*self.reasons, *(f"{readable(organ.label.name)}: {organ.reasons[0]}" for organ in worst)]
+        shown = first[:MOST_HEADLINES]
+        more = len(self.reasons) + sum(len(organ.reasons) for organ in worst) - len(shown)
+        return [*shown, f"and {more} more"] if more else shown
 
     @property
     def dice(self) -> float | None:
