@@ -38,6 +38,8 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/cli/evaluate_command.py
   training/sslseg/cli/export_commands.py
   training/sslseg/cli/job_commands.py
+  training/sslseg/cli/rank_command.py
+  training/sslseg/cli/report_command.py
   training/sslseg/cli/run_commands.py
   training/sslseg/contract/__init__.py
   training/sslseg/contract/case_ids.py
@@ -47,6 +49,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/contract/events.py
   training/sslseg/contract/exports.py
   training/sslseg/contract/files.py
+  training/sslseg/contract/formats.py
   training/sslseg/contract/imports.py
   training/sslseg/contract/jobs.py
   training/sslseg/contract/labels.py
@@ -76,6 +79,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/data/preprocess.py
   training/sslseg/data/sampling.py
   training/sslseg/data/segmentation_file.py
+  training/sslseg/data/sides.py
   training/sslseg/data/staging.py
   training/sslseg/data/store.py
   training/sslseg/data/thumbnails.py
@@ -102,6 +106,8 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/export/tables.py
   training/sslseg/export/terminology.py
   training/sslseg/inference/__init__.py
+  training/sslseg/inference/evidence.py
+  training/sslseg/inference/features.py
   training/sslseg/inference/postprocess.py
   training/sslseg/inference/predictor.py
   training/sslseg/inference/restore.py
@@ -148,11 +154,25 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/predict/folder_prediction.py
   training/sslseg/predict/ledger.py
   training/sslseg/predict/pipeline.py
+  training/sslseg/quality/__init__.py
+  training/sslseg/quality/cards.py
+  training/sslseg/quality/expectation.py
+  training/sslseg/quality/judging.py
+  training/sslseg/quality/rules.py
+  training/sslseg/quality/shapes.py
+  training/sslseg/rank/__init__.py
+  training/sslseg/rank/cohort_ranking.py
+  training/sslseg/rank/gain.py
   training/sslseg/report/__init__.py
+  training/sslseg/report/case_cards.py
+  training/sslseg/report/case_reading.py
+  training/sslseg/report/cohort_report.py
   training/sslseg/report/content.py
   training/sslseg/report/figures.py
   training/sslseg/report/html.py
+  training/sslseg/report/model_story.py
   training/sslseg/report/overlays.py
+  training/sslseg/report/volume_plots.py
   training/sslseg/train/__init__.py
   training/sslseg/train/callbacks.py
   training/sslseg/train/choices.py
@@ -175,5 +195,9 @@ set(SSLSEG_PYTHON_RESOURCES
   training/sslseg/contract/choices.json
   training/sslseg/export/bundle_scripts/LICENSE
   training/sslseg/py.typed
+  training/sslseg/report/templates/cohort.css.j2
+  training/sslseg/report/templates/grid.html.j2
+  training/sslseg/report/templates/origin.html.j2
   training/sslseg/report/templates/report.html.j2
+  training/sslseg/report/templates/volumes.html.j2
   )
