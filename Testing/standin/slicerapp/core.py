@@ -52,6 +52,8 @@ def boot() -> Core:
     folder = Path(tempfile.mkdtemp(prefix="Slicer-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     scene = slicer_core.vtkMRMLScene()
+    # Views that outlive the volumes they show crash the process when it ends.
+    atexit.register(scene.Clear, 0)
     application = slicer_core.vtkSlicerApplicationLogic()
     application.SetTemporaryPath(str(folder))
     application.SetMRMLScene(scene)
