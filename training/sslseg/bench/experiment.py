@@ -61,12 +61,12 @@ def run_experiment(
     cohort = Cohort.read(cohort_folder)
     job = _job_of(cohort, settings)
     if not (cohort.model_folder(settings.model) / "sslseg.json").exists():
-        _finish(job, run)
+        finish_job(job, run)
     pairs = kept_apart(cohort, settings.model, use)
     scores = cohort.folder / "results" / f"{settings.model}-{use.value}.json"
     if not scores.exists():
         cases = [pair.case for pair in pairs]
-        _finish(
+        finish_job(
             Job.create(
                 cohort.folder, PredictSettings(settings.model, cases=cases, device=device, skip_existing=True)
             ),
@@ -104,7 +104,12 @@ def _job_of(cohort: Cohort, settings: TrainSettings) -> Job:
     return Job.create(cohort.folder, settings)
 
 
-def _finish(job: Job, run: RunJob) -> None:
+def finish_job(job: Job, run: RunJob) -> None:
+    """Run a job of an experiment.
+
+    Raises:
+        SSLSegError: it failed or was stopped.
+    """
     state = run(job)
     if state is JobState.FAILED:
         message = next(e for e in reversed(read_events(job.events_path)) if e.event == "failed").fields[

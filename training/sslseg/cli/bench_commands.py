@@ -121,6 +121,51 @@ def accuracy(
 
 
 @bench.command()
+def ranking(
+    dataset: Annotated[Path, typer.Option(help="Folder with a dataset.json.")],
+    output: Annotated[Path, typer.Option(help="Where everything goes; the same command resumes.")],
+    start: Annotated[int, typer.Option(min=1, help="Cases that are annotated at first.")] = 2,
+    add: Annotated[int, typer.Option(min=1, help="Cases that are annotated in each round.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="How often cases are added.")] = 4,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between them.")] = "0,1,2",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of the first model.")] = 300,
+    more_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of each later one, which starts from the one before.")
+    ] = 150,
+    pool: Annotated[int, typer.Option(min=2, help="Training cases to choose from.")] = 40,
+    test: Annotated[int, typer.Option(min=1, help="Test cases to measure on.")] = 10,
+    method: Annotated[str, typer.Option(help="How to train.")] = "supervised",
+    preset: Annotated[Preset, typer.Option(help="Where the other settings come from.")] = "quick",
+    network: Annotated[str | None, typer.Option(help="Instead of the preset's network.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Annotate a few cases a round as the ranking says, or by chance, and compare what the models reach.
+
+    sslseg bench ranking --dataset DIR --seeds 0,1,2 --output out
+    """
+    from sslseg.bench.ranking import LoopSettings, bench_ranking
+    from sslseg.jobs.runner import run_job
+
+    settings = LoopSettings(
+        dataset=dataset,
+        start=start,
+        add=add,
+        rounds=rounds,
+        seeds=_numbers(seeds),
+        steps=steps,
+        more_steps=more_steps,
+        pool=pool,
+        test=test,
+        method=method,
+        preset=preset,
+        network=network,
+        device=device,
+    )
+    bench_ranking(settings, output, run_job, lambda line: out.print(escape(line)))
+    out.print(Markdown((output / "loop.md").read_text(encoding="utf-8")))
+
+
+@bench.command()
 def speed(
     output: Annotated[Path, typer.Option(help="Where the table, the plot and the raw figures go.")] = Path(
         "sslseg-speed"
