@@ -7,7 +7,7 @@ import time
 import unittest
 
 import slicer
-from SSLSegmentationLib.logic.CurveLogic import LIGHTEST, CurveLogic, readable
+from SSLSegmentationLib.logic.CurveLogic import LIGHTEST, CurveLogic, dashesOf, readable
 from SSLSegmentationLib.logic.SceneNodes import OWNED
 from SSLSegmentationLib.logic.StepSeries import StepSeries
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -59,9 +59,20 @@ class CurveTest(unittest.TestCase):
         for wanted, found in zip((0.6, 0.3, 0.2), series["liver"].GetColor(), strict=True):
             self.assertAlmostEqual(wanted, found, places=6)
         self.assertEqual(series["liver"].GetXColumnName(), "step")
+        self.assertEqual(series["liver"].GetLineStyle(), slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)
         losses = self.columns("loss")
         self.assertEqual(list(losses), ["step", "total", "supervised"])
         self.assertEqual(losses["total"], [2.0 / step for step in range(1, 101)])
+
+    def test_organs_of_like_colours_are_drawn_with_different_dashes(self) -> None:
+        self.training.train(range(1, 101), validate_every=50)
+        self.curves.show(self.training, {"liver": (0.6, 0.3, 0.2), "pancreas": (0.6, 0.35, 0.2)})
+        chart = self.chart("dice")
+        styles = [chart.GetNthPlotSeriesNode(index).GetLineStyle() for index in range(2)]
+        self.assertEqual(
+            styles, [slicer.vtkMRMLPlotSeriesNode.LineStyleSolid, slicer.vtkMRMLPlotSeriesNode.LineStyleDash]
+        )
+        self.assertEqual(self.curves.dashes("dice"), {"liver": 0, "pancreas": 1})
 
     def test_what_comes_at_the_end_is_added_in_place(self) -> None:
         self.training.train(range(1, 51))
@@ -181,6 +192,10 @@ class ColorTest(unittest.TestCase):
     def test_a_dark_one_stays(self) -> None:
         for color in ((0.6, 0.3, 0.2), (0.0, 0.0, 0.0)):
             self.assertEqual(readable(color), color)
+
+    def test_curves_of_like_colours_differ_in_their_dashes(self) -> None:
+        cord, mandible, parotid = (0.96, 0.84, 0.19), (0.87, 0.78, 0.40), (0.27, 0.64, 0.46)
+        self.assertEqual(dashesOf([cord, parotid, mandible, cord, cord]), [0, 0, 1, 2, 0])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -24,6 +24,9 @@ STEP = "step"
 VIEW_NAME = "SSLSegmentationCurves"
 LIGHTEST = 0.6
 """Luminance above which a colour is darkened: plots are drawn on near white whatever Slicer's style is."""
+ALIKE = 0.25
+"""Two colours (red, green, blue; 0 to 1) that are nearer to each other than this are told apart by dashes as well."""
+LINE_STYLES = ("LineStyleSolid", "LineStyleDash", "LineStyleDot")
 # Mid tones: their names are shown on Slicer's light and dark background.
 LOSS_COLORS: tuple[Color, ...] = (
     (0.12, 0.47, 0.71),
@@ -64,6 +67,8 @@ class _Chart:
         self._plots: dict[str, Any] = {}
         self.colors: dict[str, Color] = {}
         """Of each curve, as it is drawn."""
+        self.dashes: dict[str, int] = {}
+        """Of each curve: number of its style among LINE_STYLES."""
 
     @property
     def node(self) -> Any:
@@ -141,10 +146,13 @@ class _Chart:
             removeNode(plot)
         cycle = itertools.cycle(LOSS_COLORS)
         self.colors = {name: readable(colors.get(name) or next(cycle)) for name in names}
+        self.dashes = dict(zip(names, dashesOf(list(self.colors.values())), strict=True))
         for name in names:
             if name not in self._plots:
                 self._plots[name] = self._makePlot(name)
             self._plots[name].SetColor(*self.colors[name])
+            style = LINE_STYLES[self.dashes[name]]
+            self._plots[name].SetLineStyle(getattr(slicer.vtkMRMLPlotSeriesNode, style))
 
     def _makePlot(self, name: str) -> Any:
         plot = _addHidden(slicer.vtkMRMLPlotSeriesNode(), name)
@@ -231,6 +239,10 @@ class CurveLogic:
         """The colour of each curve of a chart, as it is drawn."""
         return dict(self._charts[kind].colors)
 
+    def dashes(self, kind: Kind) -> dict[str, int]:
+        """The line style of each curve of a chart: its number among LINE_STYLES."""
+        return dict(self._charts[kind].dashes)
+
     @property
     def isInLayout(self) -> bool:
         """Whether the layout of Slicer's views is the one that `showInLayout` chose."""
@@ -307,6 +319,17 @@ def readable(color: Color) -> Color:
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     share = min(1.0, LIGHTEST / luminance) if luminance > 0 else 1.0
     return red * share, green * share, blue * share
+
+
+def dashesOf(colors: Sequence[Color]) -> list[int]:
+    """A line style for each colour, another one for each that is like an earlier colour: numbers of LINE_STYLES."""
+    found: list[int] = []
+    for color in colors:
+        alike = {
+            number for number, other in zip(found, colors, strict=False) if math.dist(color, other) < ALIKE
+        }
+        found.append(next((number for number in range(len(LINE_STYLES)) if number not in alike), 0))
+    return found
 
 
 def _addHidden(node: Any, name: str) -> Any:

@@ -18,6 +18,9 @@ PLOT_HEIGHT = 210
 PLOT_PLACE = 1
 """Between the buttons and the figures."""
 
+LINE_SAMPLES = ("—", "\u2011\u2011", "···")
+"""Beside a name, in the order of LINE_STYLES; hyphens that do not break."""
+
 
 class TrainingCurves:
     """Shows the curves of one training.
@@ -127,18 +130,18 @@ class TrainingCurves:
             self._plot.setMRMLPlotViewNode(None)
 
     def _figures(self, training: JobMonitor) -> str:
-        """The newest figures, each with the colour of its curve; this is the legend of the plot, too."""
+        """The newest figures, each with a sample of its curve; this is the legend of the plot, too."""
         isDice = self._curves.chosen == "dice"
         series = training.validation if isDice else training.losses
         values = (training.story.latestDice if isDice else training.story.latestLosses) or {}
-        colors = self._curves.colors(self._curves.chosen)
+        colors, dashes = self._curves.colors(self._curves.chosen), self._curves.dashes(self._curves.chosen)
         digits = 2 if isDice else 3
         names = [name for name in colors if name in series.names]
         # A space that does not break keeps a name beside its figure.
         figures = [
             "&nbsp;".join(
                 (
-                    f'<span style="color:{_hex(colors[name])}">●</span>',
+                    f'<b style="color:{_hex(colors[name])}">{LINE_SAMPLES[dashes[name]]}</b>',
                     html.escape(name).replace(" ", "&nbsp;"),
                     _("none") if values.get(name) is None else f"{values[name]:.{digits}f}",
                 )
