@@ -119,6 +119,11 @@ class EmptyTest(PanelCase):
         self.logic.refresh()
         self.assertEqual((self.ui.hintLabel.text, self.ui.hintLabel.isHidden()), ("", True))
 
+    def test_cases_that_are_kept_apart_are_not_enough_to_train_on(self) -> None:
+        self.open(4, annotated=3)
+        self.logic.setUse(["case_0001"], Use.TEST)
+        self.assertIn("Double-click a case", self.ui.hintLabel.text)
+
     def test_the_summary_counts(self) -> None:
         self.open(4, annotated=2)
         self.logic.setUse(["case_0004"], Use.TEST)

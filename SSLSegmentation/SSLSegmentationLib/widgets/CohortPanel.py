@@ -317,7 +317,7 @@ class CohortPanel:
             )
         if not self.table.visibleCount:
             return _("No case contains '{text}'.").format(text=self.ui.filterEdit.text)
-        annotated = sum(bool(row.annotated) for row in rows)
+        annotated = sum(bool(row.annotated) and row.use is Use.TRAIN for row in rows)
         if annotated < min(FEW_ANNOTATED, len(rows)):
             return _("Double-click a case to draw its organs. Begin with {count} cases.").format(
                 count=FEW_ANNOTATED
