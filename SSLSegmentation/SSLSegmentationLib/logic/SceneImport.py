@@ -105,7 +105,7 @@ def importSteps(
     cohort = cohortLogic.cohort
     if cohort is None:
         raise SSLSegError(_("No cohort is open"), remedy=_("Open one in the Cohort section."))
-    voxels, grid = _voxelsOf(volumeNode)
+    voxels, grid = voxelsOf(volumeNode)
     modified = volumeNode.GetImageData().GetMTime()
     with _staging(cohort.folder) as staging:
         image = staging / "image.nrrd"
@@ -135,9 +135,18 @@ def gridOf(volumeNode: Any) -> Grid:
             _("The volume '{name}' is bent by a transform").format(name=volumeNode.GetName()),
             remedy=_("Harden the transform on it in the module Transforms, then add it."),
         )
+    return _gridThrough(volumeNode, toWorld)
+
+
+def _isHidden(node: Any) -> bool:
+    return bool(node.GetAttribute(OWNED) or node.GetHideFromEditors())
+
+
+def _gridThrough(volumeNode: Any, transform: np.ndarray[Any, Any]) -> Grid:
+    """Where the voxels lie after a 4 x 4 transform in RAS."""
     ijkToRas = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(ijkToRas)
-    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ toWorld @ slicer.util.arrayFromVTKMatrix(ijkToRas)
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ transform @ slicer.util.arrayFromVTKMatrix(ijkToRas)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     direction = matrix[:3, :3] / spacing
     if not np.isfinite(direction).all() or np.abs(direction.T @ direction - np.eye(3)).max() > STRAIGHT:
@@ -145,11 +154,12 @@ def gridOf(volumeNode: Any) -> Grid:
             _("The voxels of the volume '{name}' are no straight grid").format(name=volumeNode.GetName()),
             remedy=_("Harden its transform in the module Transforms, or resample it, then add it."),
         )
-    return Grid(tuple(spacing.tolist()), tuple(matrix[:3, 3].tolist()), tuple(direction.ravel().tolist()))
-
-
-def _isHidden(node: Any) -> bool:
-    return bool(node.GetAttribute(OWNED) or node.GetHideFromEditors())
+    return Grid(
+        volumeNode.GetImageData().GetDimensions(),
+        tuple(spacing.tolist()),
+        tuple(matrix[:3, 3].tolist()),
+        tuple(direction.ravel().tolist()),
+    )
 
 
 def _hasSameName(segment: Any, label: Label) -> bool:
@@ -171,7 +181,12 @@ def _codes(entry: str) -> tuple[str, ...]:
     return tuple(part for field in fields[2:4] for part in field.split("^")[:2])
 
 
-def _voxelsOf(volumeNode: Any) -> tuple[np.ndarray[Any, Any], Grid]:
+def voxelsOf(volumeNode: Any) -> tuple[np.ndarray[Any, Any], Grid]:
+    """The voxels (D, H, W) of a volume, as they lie in the scene's memory, and where they lie.
+
+    Raises:
+        SSLSegError: it is empty, of several channels, a single slice, bent or sheared.
+    """
     image = volumeNode.GetImageData()
     scalars = None if image is None else image.GetPointData().GetScalars()
     name = volumeNode.GetName()
@@ -223,7 +238,9 @@ def _writeAnnotation(
     labels = [label for label in cohort.labels if label.name in found]
     if not labels:
         return [], notes
-    snapshot = takeSnapshot(_organsOnly(segmentationNode, volumeNode, labels, found), volumeNode, labels)
+    # Both are moved by the same transform, so without it they lie on each other as well.
+    here = _gridThrough(volumeNode, np.eye(4))
+    snapshot = takeSnapshot(_organsOnly(segmentationNode, volumeNode, labels, found), here, labels)
     yield False
     written: Written = yield from writeLabelMap(path, snapshot, grid, None)
     if written.overlaps:
