@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sslseg.cli.console import out
-from sslseg.cli.run_commands import run_shown
+from sslseg.cli.run_commands import Prepare, run_or_prepare, run_shown
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
@@ -128,6 +128,7 @@ def import_(
     absent: Absent = "unknown",
     keep_names: KeepNames = False,
     copy: Copy = False,
+    prepare: Prepare = False,
 ) -> None:
     """Add volumes to a cohort: NIfTI, NRRD, MHA, folders of DICOM series.
 
@@ -142,6 +143,9 @@ def import_(
         absent=absent,
     )
     job = Job.create(cohort, settings)
+    if prepare:
+        run_or_prepare(job, prepare)
+        return
     state = run_shown(job)
     if state is JobState.CANCELLED:
         raise typer.Exit(130)

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from sslseg.cli.console import out
-from sslseg.cli.run_commands import CohortFolder, checked, chosen_cases, run_to_end
+from sslseg.cli.run_commands import CohortFolder, Prepare, checked, chosen_cases, run_or_prepare
 from sslseg.contract.cohort import Cohort
 from sslseg.contract.events import read_events
 from sslseg.contract.jobs import Job
@@ -47,6 +47,7 @@ def export(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    prepare: Prepare = False,
 ) -> None:
     """Write the segmentations of a cohort for others, and volumes.csv with the millilitres of each organ.
 
@@ -63,7 +64,7 @@ def export(
         overwrite=overwrite,
     )
     job = Job.create(read.folder, settings)
-    run_to_end(job)
+    run_or_prepare(job, prepare)
     events = read_events(job.events_path)
     if any(event.fields.get("failed") for event in events if event.event == "warning"):
         raise typer.Exit(2)

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from pydicom.errors import InvalidDicomError
 
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.formats import is_dicom_file
 from sslseg.data.geometry import Geometry
 from sslseg.data.volume_checks import checked_geometry
 
@@ -73,15 +74,6 @@ class Slice:
                 remedy=_EXPORT,
             )
         return values
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether the file has DICOM's preamble and prefix."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def is_dicom_folder(folder: Path) -> bool:

@@ -14,15 +14,13 @@ import SimpleITK as sitk
 
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import atomic_path
+from sslseg.contract.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, SEGMENTATION_SUFFIX, format_suffix
 from sslseg.data import dicom
 from sslseg.data.geometry import Geometry
 from sslseg.data.itk_formats import probe_with_itk, read_with_itk
 from sslseg.data.nifti import read_nifti, read_nifti_header
 from sslseg.data.volume_checks import check_intensities, checked_label_map
 
-SEGMENTATION_SUFFIX = ".seg.nrrd"
-_NIFTI_SUFFIXES = (".nii.gz", ".nii")
-_ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _FORMATS = "Readable are NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and DICOM series."
 
@@ -107,12 +105,12 @@ def probe_volume(path: str | Path, *, series_uid: str | None = None) -> VolumeHe
     """
     path = Path(path)
     suffix = _readable_suffix(path)
-    if suffix in _NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES:
         header = read_nifti_header(path)
         dtype = header.pixel_dtype
         kind = {"f": "float", "i": "signed integer", "u": "unsigned integer"}[dtype.kind]
         return VolumeHeader(header.geometry, f"{dtype.itemsize * 8}-bit {kind}")
-    if suffix in _ITK_SUFFIXES:
+    if suffix in ITK_SUFFIXES:
         geometry, pixel_id = probe_with_itk(path)
         return VolumeHeader(geometry, sitk.GetPixelIDValueAsString(pixel_id))
     geometry, pixel_id = dicom.probe_series(path, series_uid)
@@ -128,7 +126,7 @@ def write_volume(image: sitk.Image, path: str | Path) -> None:
         SSLSegError: an unknown file name extension, or the file cannot be written.
     """
     path = Path(path)
-    if _suffix(path) not in _WRITABLE_SUFFIXES:
+    if format_suffix(path) not in _WRITABLE_SUFFIXES:
         # A header with its voxels in a second file cannot be replaced in one step.
         raise SSLSegError(
             "Volumes are not written in this format",
@@ -160,7 +158,7 @@ def is_volume_path(path: str | Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return dicom.is_dicom_folder(path)
-    return _suffix(path) in (*_NIFTI_SUFFIXES, *_ITK_SUFFIXES) and path.is_file()
+    return format_suffix(path) in (*NIFTI_SUFFIXES, *ITK_SUFFIXES) and path.is_file()
 
 
 def find_volumes(folder: str | Path) -> list[Path]:
@@ -180,7 +178,7 @@ def find_volumes(folder: str | Path) -> list[Path]:
 def volume_stem(path: str | Path) -> str:
     """Name of a volume without its extension, .nii.gz and .seg.nrrd included; a DICOM folder's own name."""
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = format_suffix(path)
     return path.name[: -len(suffix)] if suffix and not path.is_dir() else path.name
 
 
@@ -188,12 +186,6 @@ def _geometry(reference: sitk.Image | str | Path) -> Geometry:
     if isinstance(reference, sitk.Image):
         return Geometry.of(reference)
     return probe_volume(reference).geometry
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    known = (SEGMENTATION_SUFFIX, *_NIFTI_SUFFIXES, *_ITK_SUFFIXES)
-    return next((suffix for suffix in known if name.endswith(suffix)), "")
 
 
 def _readable_suffix(path: Path) -> str:
@@ -206,7 +198,7 @@ def _readable_suffix(path: Path) -> str:
         return ""
     if not path.is_file():
         raise SSLSegError("The file does not exist", file=path, remedy="Check the path.")
-    suffix = _suffix(path)
+    suffix = format_suffix(path)
     if suffix == SEGMENTATION_SUFFIX:
         raise SSLSegError(
             "The file is a segmentation with named segments, not a volume",
@@ -223,7 +215,7 @@ def _readable_suffix(path: Path) -> str:
 
 def _read(path: Path, series_uid: str | None, files: Sequence[Path] | None = None) -> sitk.Image:
     suffix = _readable_suffix(path)
-    if suffix in _NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES:
         return read_nifti(path)
     image = read_with_itk(path) if suffix else dicom.read_series(path, series_uid, files)
     # Headers may name the patient, and ITK would copy their fields into every file written from this image.
