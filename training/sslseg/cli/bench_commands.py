@@ -121,6 +121,43 @@ def accuracy(
 
 
 @bench.command()
+def quality(
+    dataset: Annotated[Path, typer.Option(help="Folder with a dataset.json.")],
+    labelled: Annotated[int, typer.Option(min=1, help="How many training cases keep their labels.")],
+    validation: Annotated[
+        int, typer.Option(min=3, help="Labelled cases from the end of the training list to compare with.")
+    ],
+    output: Annotated[Path, typer.Option(help="Where everything goes; the same command resumes.")],
+    method: Annotated[str, typer.Option(help="How to train.")] = "mean_teacher",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    preset: Annotated[Preset, typer.Option(help="Where the other settings come from.")] = "quick",
+    network: Annotated[str | None, typer.Option(help="Instead of the preset's network.")] = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Look at mirrored windows as well.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Compare the Dice that quality cards expect with the true one, on cases kept apart from the training list.
+
+    sslseg bench quality --dataset DIR --labelled 4 --validation 16 --output out
+    """
+    from sslseg.bench.quality import QualitySettings, bench_quality
+
+    settings = QualitySettings(
+        dataset=dataset,
+        labelled=labelled,
+        validation=validation,
+        method=method,
+        steps=steps,
+        preset=preset,
+        network=network,
+        mirror=mirror,
+        seed=seed,
+        device=device,
+    )
+    out.print(Markdown(bench_quality(settings, output, run_shown)))
+
+
+@bench.command()
 def ranking(
     dataset: Annotated[Path, typer.Option(help="Folder with a dataset.json.")],
     output: Annotated[Path, typer.Option(help="Where everything goes; the same command resumes.")],

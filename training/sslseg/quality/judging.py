@@ -39,11 +39,12 @@ class Judge:
         self.cards = read_cards(cohort, model)
         known = known_dice(cohort, model, self.cards)
         cases = annotated_shapes(cohort)
+        self.volumes = _volumes(cases)
         every = [organ for card in self.cards.values() for organ in card.organs]
         self.expectation = Expectation.fitted(
             every,
             [Known(organ, dice) for entries in known.values() for organ, dice in entries],
-            _volumes(cases),
+            self.volumes,
             {organ: dice for organ, dice in measured.items() if dice is not None},
         )
         self.calibrated_on = len(known)
