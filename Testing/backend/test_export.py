@@ -257,6 +257,14 @@ def test_nothing_is_overwritten_unless_that_is_wanted(cohort: Cohort, tmp_path: 
     assert run(cohort, out, overwrite=True)[1].done == ["case_0", "case_1"]
 
 
+@pytest.mark.parametrize("folder", [".", "labels", "predictions/first"])
+def test_nothing_is_exported_over_the_cohort_itself(cohort: Cohort, folder: str) -> None:
+    before = (cohort.folder / "labels/case_0.nii.gz").read_bytes()
+    with pytest.raises(SSLSegError, match="This folder is the cohort's own"):
+        run(cohort, cohort.folder / folder, format="nifti", overwrite=True)
+    assert (cohort.folder / "labels/case_0.nii.gz").read_bytes() == before
+
+
 def test_a_bad_case_does_not_stop_the_others(cohort: Cohort, tmp_path: Path) -> None:
     write_prediction(cohort, "first", "case_1", np.ones(SHAPE))
     other = sitk.Image(8, 8, 8, sitk.sitkUInt8)

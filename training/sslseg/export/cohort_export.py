@@ -23,6 +23,8 @@ from sslseg.export.terminology import codes_of
 
 Cancel = Callable[[], bool]
 
+OWN_FOLDERS = ("images", "labels", "predictions", "models", "jobs", "cache")
+
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +58,8 @@ def export_cohort(
         own: paths that an earlier, interrupted run of the same export wrote; these may be replaced.
 
     Raises:
-        SSLSegError: the model or a case is unknown, the folder holds an export already, or nothing at all could be
-            exported.
+        SSLSegError: the model or a case is unknown, the folder holds an export already or is the cohort's own, or
+            nothing at all could be exported.
     """
     events.write("started", command="export", device="cpu", step=0)
     names = [case.id for case in cohort.cases] if settings.cases is None else settings.cases
@@ -67,6 +69,7 @@ def export_cohort(
         require_highdicom()
         _warn_of_private_codes(cohort, events)
     folder = cohort.folder / settings.output
+    _refuse_own_folder(cohort, folder)
     tables = table_files(folder, settings.format)
     _refuse_existing(tables, settings, own)
     run = _Run(cohort, settings, events, folder, predicted, own)
@@ -170,6 +173,18 @@ def _values_of(cohort: Cohort, model: str | None) -> frozenset[int]:
             remedy=f"It has: {', '.join(cohort.models()) or 'none yet; train one first'}.",
         )
     return frozenset(label.value for label in read_description(cohort.model_folder(model)).plan.labels)
+
+
+def _refuse_own_folder(cohort: Cohort, folder: Path) -> None:
+    """What lies in the cohort's own folders has the same names; an export must never take its place."""
+    own = cohort.folder.resolve()
+    inside = folder.resolve()
+    if inside == own or any(inside.is_relative_to(own / name) for name in OWN_FOLDERS):
+        raise SSLSegError(
+            "This folder is the cohort's own",
+            file=folder,
+            remedy="Export into another folder, such as 'exports'.",
+        )
 
 
 def _refuse_existing(paths: list[Path], settings: ExportSettings, own: frozenset[str]) -> None:

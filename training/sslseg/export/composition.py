@@ -163,25 +163,30 @@ def left_out(case: Case) -> list[str]:
 
 
 class _Layers:
-    """The segmentation that the label map of a case was flattened from, if organs overlapped in it."""
+    """The segmentation that the label map of a case was flattened from, if organs overlapped in it.
+
+    Organs are known by their values, which never change; a name may.
+    """
 
     def __init__(self, path: Path | None, cohort: Cohort, drawn: Voxels | None, geometry: Geometry) -> None:
         self._drawn = drawn
-        self._segments: dict[int, Mask] = {}
-        self._flat: Voxels | None = None
+        self._segmentation: Segmentation | None = None
+        self._segments: dict[int, Segment] = {}
         if path is None or drawn is None:
             return
-        segmentation = read_segmentation(path)
-        mismatch = segmentation.geometry.mismatch(geometry, tolerance_mm=0.01 * min(geometry.spacing))
+        self._segmentation = read_segmentation(path)
+        mismatch = self._segmentation.geometry.mismatch(geometry, tolerance_mm=0.01 * min(geometry.spacing))
         if mismatch is not None:
             raise SSLSegError(
                 f"The overlapping organs do not lie on their image: {mismatch}",
                 file=path,
                 remedy="Import the case again.",
             )
-        values = {label.name: label.value for label in cohort.labels}
-        self._flat = sitk.GetArrayFromImage(segmentation_to_label_map(segmentation, values))
-        self._segments = {values[s.name]: segmentation.mask(s) for s in segmentation.segments}
+        self._segments = {segment.value: segment for segment in self._segmentation.segments}
+        self._flat = np.zeros_like(drawn)
+        for label in cohort.labels:
+            if label.value in self._segments:
+                self._flat[self._segmentation.mask(self._segments[label.value])] = label.value
 
     def hides(self, label: Label) -> bool:
         """Whether the organ lies wholly under others, so that the label map never showed it."""
@@ -189,11 +194,10 @@ class _Layers:
 
     def whole(self, label: Label) -> Mask | None:
         """The organ as it was imported, if the label map still shows the same part of it; None otherwise."""
-        mask = self._segments.get(label.value)
-        if mask is None or self._flat is None or self._drawn is None:
+        if self._segmentation is None or label.value not in self._segments:
             return None
         unchanged = np.array_equal(self._flat == label.value, self._drawn == label.value)
-        return mask if unchanged else None
+        return self._segmentation.mask(self._segments[label.value]) if unchanged else None
 
 
 def _read(path: Path | None, cohort: Cohort, geometry: Geometry) -> Voxels | None:

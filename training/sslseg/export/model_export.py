@@ -43,8 +43,8 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
     --dataset_dir /path/to/volumes --output_dir /path/to/label_maps
 ```
 
-It predicts every `.nii` and `.nii.gz` file in `dataset_dir` and writes `<name>_seg.nii.gz` with the values of the table
-above. The network's output is the mean probability of each class, in float32; `scripts/components.py` holds the steps
+It predicts every `.nii` and `.nii.gz` file in `dataset_dir` and writes `<name>_seg.nii.gz`: {values}.
+The network's output is the mean probability of each class, in float32; `scripts/components.py` holds the steps
 before and after it. They call the code of sslseg {version} in `scripts/sslseg`, so the label maps are those of
 `sslseg predict --precision float32` within rounding. A whole volume of probabilities is kept in memory.
 
@@ -80,8 +80,9 @@ def export_model(model_folder: str | Path, output: str | Path) -> Path:
         write_json(folder / "configs" / "metadata.json", metadata)
         write_json(folder / "configs" / "inference.json", inference_config(model.plan, specs))
         names = [spec.name for spec in specs]
+        values = ", ".join(f"{label.value} is {label.name}" for label in model.plan.labels)
         text = readme(model.name, names, model.plan, model.record, model.rules)
-        write_text(folder / "docs" / "README.md", text + _USE.format(version=__version__))
+        write_text(folder / "docs" / "README.md", text + _USE.format(version=__version__, values=values))
         shutil.copyfile(_SCRIPTS / "LICENSE", folder / "LICENSE")
         _write_weights(model, folder / WEIGHTS)
         _write_scripts(folder / "scripts")
