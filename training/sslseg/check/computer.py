@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GB = 1e9
 LITTLE_MEMORY_GB = 7.0
-"""A computer sold with 8 GB shows a little less; below that the standard preset gets into trouble."""
+"""A computer sold with 8 GB shows a little less."""
 _REPORTED = ("torch", "monai", "lightning", "SimpleITK")
 _SIDE = 16
 

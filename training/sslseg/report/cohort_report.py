@@ -1,6 +1,6 @@
 """`sslseg report`: what a model made of a cohort, as one page that a department can file.
 
-Cases are read one after the other and leave small pictures behind, so that hundreds of them take little memory.
+Cases are read a few at a time and leave small pictures behind, so that hundreds of them take little memory.
 """
 
 from __future__ import annotations
