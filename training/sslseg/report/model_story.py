@@ -102,6 +102,7 @@ def _method(cohort: Cohort, model: str, record: ModelRecord) -> MethodResult:
 def _losses(cohort: Cohort, model: str) -> list[tuple[float, float]]:
     """The total loss by step; empty where the job is gone. Only of the last of several trainings in one job."""
     losses: dict[int, float] = {}
+    last = -1
     for job in Job.all(cohort.folder):
         if not isinstance(job.settings, TrainSettings) or job.settings.model != model:
             continue
@@ -112,9 +113,10 @@ def _losses(cohort: Cohort, model: str) -> list[tuple[float, float]]:
             total = (fields.get("losses") or {}).get("total")
             if total is not None:
                 # A resumed run takes some steps again; what counts is the last time.
-                if losses and max(losses) >= fields["step"]:
+                if last >= fields["step"]:
                     losses = {step: loss for step, loss in losses.items() if step < fields["step"]}
-                losses[fields["step"]] = total
+                last = fields["step"]
+                losses[last] = total
     return [(float(step), loss) for step, loss in losses.items()]
 
 
