@@ -1,4 +1,4 @@
-"""A tiny data set that every system test can afford to train on."""
+"""A tiny data set that every test of the command line can afford to train on; the stand-in for those of the panel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from driving import command_line, environment
+from standin.fixtures import no_error_in_a_slot
+
+__all__ = ["no_error_in_a_slot"]
 
 SIZE = (24, 40, 32)
 SPACING = (1.5, 1.5, 2.5)
