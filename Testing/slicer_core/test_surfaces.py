@@ -145,7 +145,18 @@ class SurfaceTest(unittest.TestCase):
         self.assertGreater(surface(node, "S1").GetNumberOfPoints(), 10_000)
         self.assertLess(max(steps), 0.1)
 
-    def test_the_box_of_a_thin_segment_is_found_at_once(self):
+    def test_the_thin_part_of_a_segment_is_in_its_box_and_in_its_surface(self):
+        voxels = np.zeros((40, 60, 60), np.uint8)
+        voxels[2:10, 20:28, 20:28] = 1
+        voxels[10:37, 21:23, 22:24] = 1
+        node = a_segmentation(voxels, (1,))
+        self.assertEqual((segmentVoxels(node, "S1").labels == 1).sum(), voxels.sum())
+        build(SurfaceBuilder(), node, "S1")
+        low, high = surface(node, "S1").GetBounds()[4:]
+        spacing = abs(TO_WORLD[2, 2])
+        self.assertGreater(high - low, 33 * spacing)
+
+    def test_the_box_of_a_thin_segment_is_found(self):
         voxels = np.zeros((40, 60, 60), np.uint8)
         voxels[5:35, 31, 33] = 1
         found = segmentVoxels(a_segmentation(voxels, (1, 2)), "S1")
