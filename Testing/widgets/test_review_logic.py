@@ -353,7 +353,7 @@ class RetrainingTest(ReviewLogicCase):
             monitor.job.settings,
             TrainSettings("mean_teacher", "first-2", preset="quick", start_from="first"),
         )
-        self.assertEqual(self.jobs.then(monitor), ("predict", "rank"))
+        self.assertEqual(self.jobs.then(monitor), ("predict",))
         self.assertIn("under way", self.review.retraining.advice().sentence)
 
     def test_a_case_that_was_annotated_since_counts_and_a_test_case_does_not(self):

@@ -243,7 +243,7 @@ class TrainingTest(PanelCase):
         self.assertEqual(self.errors, [])
         return self.jobs.monitors[-1]
 
-    def test_a_training_is_shown_from_its_start_to_the_ranking_that_follows(self) -> None:
+    def test_a_training_is_shown_from_its_start_to_the_segmentation_that_follows(self) -> None:
         monitor = self.start()
         self.assertEqual((self.panel.state, self.ui.trainButton.text), (TrainState.WORKING, "Cancel"))
         self.assertFalse(self.shown(self.ui.choicesWidget))

@@ -1,4 +1,4 @@
-"""What follows a job: after a training, segment all cases with the new model, then rank them."""
+"""What follows a job: after a training, segment all cases with the new model."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from SSLSegmentationLib.logic.JobMonitor import GRACE_SECONDS, JobMonitor
 from SSLSegmentationLib.logic.ProcessLauncher import Launcher, ProcessLauncher
 from SSLSegmentationLib.logic.Signal import Signal
 
-AFTER_TRAINING = ("predict", "rank")
-"""What follows a training unless the user says otherwise."""
+AFTER_TRAINING = ("predict",)
+"""What follows a training unless the user says otherwise; a prediction ends with a new ranking."""
 POLL_SECONDS = 0.03
 """Longest time that one `poll` spends on reading; the rest waits for the next one."""
 GLANCES = 8

@@ -204,7 +204,7 @@ class ReviewPanel:
         """Segment the cases that the current model has not segmented yet, and rank them."""
         model = self._cohort.model
         if model is not None:
-            self._try(lambda: self._jobs.start(PredictSettings(model, skip_existing=True), then=("rank",)))
+            self._try(lambda: self._jobs.start(PredictSettings(model, skip_existing=True)))
 
     def onRank(self) -> None:
         """Find out which cases are most worth a look."""
