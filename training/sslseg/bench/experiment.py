@@ -44,7 +44,13 @@ class Result:
 
 
 def run_experiment(
-    cohort_folder: Path, settings: TrainSettings, run: RunJob, *, device: str = "auto", use: Use = Use.TEST
+    cohort_folder: Path,
+    settings: TrainSettings,
+    run: RunJob,
+    *,
+    device: str = "auto",
+    use: Use = Use.TEST,
+    mirror: bool = False,
 ) -> Result:
     """Train, predict and evaluate one model; go on where an earlier call was interrupted.
 
@@ -54,6 +60,7 @@ def run_experiment(
         run: runs a job to its end.
         device: where to predict.
         use: which cases to score.
+        mirror: whether the prediction looks at mirrored windows as well.
 
     Raises:
         SSLSegError: a job failed or was cancelled, or the model was trained with other settings before.
@@ -68,7 +75,10 @@ def run_experiment(
         cases = [pair.case for pair in pairs]
         finish_job(
             Job.create(
-                cohort.folder, PredictSettings(settings.model, cases=cases, device=device, skip_existing=True)
+                cohort.folder,
+                PredictSettings(
+                    settings.model, cases=cases, device=device, skip_existing=True, mirror=mirror
+                ),
             ),
             run,
         )

@@ -120,13 +120,15 @@ def bench_quality(settings: QualitySettings, output: Path, run: RunJob) -> str:
         seed=settings.seed,
         validation_every=settings.steps,
     )
-    evaluation = run_experiment(folder, train, run, device=settings.device, use=Use.VALIDATION).evaluation
+    evaluation = run_experiment(
+        folder, train, run, device=settings.device, use=Use.VALIDATION, mirror=settings.mirror
+    ).evaluation
     cases = [case.id for case in Cohort.read(folder).cases if case.use is Use.VALIDATION]
     wanted = PredictSettings(
         train.model,
         cases=cases,
         device=settings.device,
-        skip_existing=not settings.mirror,
+        skip_existing=True,
         mirror=settings.mirror,
     )
     finish_job(Job.create(folder, wanted), run)
