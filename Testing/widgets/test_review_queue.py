@@ -6,6 +6,7 @@ import unittest
 
 from review_cohort import ORGANS
 from SSLSegmentationLib.logic.CohortLogic import CaseRow
+from SSLSegmentationLib.logic.ReviewLogic import OrganCard
 from SSLSegmentationLib.logic.ReviewQueue import (
     MODEL_KEY,
     REVIEW_KEY,
@@ -16,9 +17,10 @@ from SSLSegmentationLib.logic.ReviewQueue import (
     progressInWords,
     provenanceWith,
 )
+from SSLSegmentationLib.widgets.OrganTable import organInWords
 
 from sslseg.contract.cohort import Case, ReviewState, Use
-from sslseg.contract.quality import Verdict
+from sslseg.contract.quality import OrganQuality, Verdict
 
 
 def a_row(name: str, **fields) -> CaseRow:
@@ -126,6 +128,15 @@ class DecisionTest(unittest.TestCase):
             provenanceWith(case, Decision.OPEN, "second"), {"annotation": "drawn", MODEL_KEY: "second"}
         )
         self.assertEqual(provenanceWith(case, Decision.OPEN, None), {"annotation": "drawn"})
+
+
+class WordsTest(unittest.TestCase):
+    def test_what_the_parts_of_a_model_disagree_on_is_said_once(self):
+        reason = "the two networks disagree on 31 % of its border"
+        for reasons, share in (([reason], 0.31), ([], 0.31), (["in 3 pieces"], 0.31)):
+            quality = OrganQuality("liver", Verdict.LOOK, reasons, 10.0, 1, 1.0, False, 0.1, share)
+            words = organInWords(OrganCard(ORGANS[0], quality, ReviewState.NOT_STARTED))
+            self.assertEqual(words.count("31 % of its border"), 1, words)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,11 @@ def organInWords(card: OrganCard) -> str:
         return _("{organ}: there is no quality card for it.").format(organ=card.label.name)
     reasons = "; ".join(quality.reasons) or _("nothing stands out")
     sentence = f"{card.label.name}: {reasons}."
-    if quality.disagreement > 0:
-        text = _("The parts of the model disagree on {share} % of its border.")
-        sentence += " " + text.format(share=f"{100 * quality.disagreement:.0f}")
+    share = f"{100 * quality.disagreement:.0f}"
+    if (
+        quality.disagreement > 0 and f" {share} % of its border" not in reasons
+    ):  # where a reason does not say it yet
+        sentence += " " + _("The parts of the model disagree on {share} % of its border.").format(share=share)
     return sentence
 
 

@@ -24,7 +24,11 @@ def swatch(color: tuple[int, int, int]) -> Any:
     if color not in _known:
         pixmap = qt.QPixmap(SIDE, SIDE)
         pixmap.fill(qt.QColor(*color))
-        _known[color] = qt.QIcon(pixmap)
+        icon = qt.QIcon(pixmap)
+        icon.addPixmap(
+            pixmap, qt.QIcon.Selected
+        )  # or else the colour of the selection would be mixed into it
+        _known[color] = icon
     return _known[color]
 
 
