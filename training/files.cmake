@@ -154,6 +154,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/predict/folder_prediction.py
   training/sslseg/predict/ledger.py
   training/sslseg/predict/pipeline.py
+  training/sslseg/predict/studies.py
   training/sslseg/quality/__init__.py
   training/sslseg/quality/cards.py
   training/sslseg/quality/expectation.py
@@ -169,6 +170,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/report/cohort_report.py
   training/sslseg/report/content.py
   training/sslseg/report/figures.py
+  training/sslseg/report/folder_report.py
   training/sslseg/report/html.py
   training/sslseg/report/model_story.py
   training/sslseg/report/overlays.py

@@ -22,7 +22,7 @@ ALLOWED = {
     "inference": {"contract", "data", "networks", "losses"},
     "bundle": {"contract", "data", "networks"},
     "evaluate": {"contract", "data"},
-    "report": {"contract", "data", "bundle", "evaluate"},
+    "report": {"contract", "data", "bundle", "evaluate", "predict"},
     "phantoms": {"contract", "data"},
     "check": {"contract", "networks", "losses", "inference"},
     "train": {"contract", "data", "networks", "methods", "inference", "bundle", "evaluate"},

@@ -22,7 +22,7 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
-    folder.mkdir()
+    (folder / ".sslseg").mkdir(parents=True)
     (folder / "a.nii.gz").write_bytes(b"labels")
     return folder
 
@@ -74,6 +74,15 @@ def test_half_a_line_of_a_killed_run_costs_that_study_alone(image: Path, output:
     assert read.entry_of("a", image) is not None
     assert read.entry_of("b", image) is None
     assert read.entry_of("c", image) == third
+
+
+def test_only_what_was_announced_may_be_replaced(output: Path) -> None:
+    ledger = Ledger(output, "m")
+    assert not ledger.owns("a.nii.gz")
+    ledger.announce("a.nii.gz")
+    ledger.announce("a.nii.gz")
+    assert Ledger(output, "another model").owns("a.nii.gz")
+    assert len((output / FILE_NAME).read_text().splitlines()) == 1
 
 
 def test_the_digest_of_a_model_follows_its_files_and_settings(tmp_path: Path) -> None:

@@ -320,13 +320,15 @@ def test_predicts_every_volume_of_a_folder(cohort: Cohort, tmp_path: Path) -> No
 def test_predicts_a_single_volume(cohort: Cohort, tmp_path: Path) -> None:
     source = _folder(tmp_path, "a.nrrd") / "a.nrrd"
     assert _predict(cohort, source, tmp_path / "out").done == ["a.nrrd"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a.nii.gz", "summary.csv", ".sslseg"}
 
 
 def test_does_not_predict_its_own_results(cohort: Cohort, tmp_path: Path) -> None:
     source = _folder(tmp_path, "a.nii.gz")
-    for _ in range(2):
-        assert _predict(cohort, source, source / "out").done == ["a.nii.gz"]
+    assert _predict(cohort, source, source / "out").done == ["a.nii.gz"]
+    again = _predict(cohort, source, source / "out")
+    assert (again.done, again.skipped) == ([], ["a.nii.gz"])
 
 
 @pytest.mark.parametrize(

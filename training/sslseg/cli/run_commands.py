@@ -39,6 +39,11 @@ Prepare = Annotated[
 ]
 
 
+_FAILED = 10
+"""Exit code of a folder's prediction when studies failed, to which their number is added."""
+_MOST_COUNTED = 100
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (train, predict, run, methods):
@@ -142,6 +147,10 @@ def predict(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave predicted cases alone.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Without a cohort: replace files that this command did not write."),
+    ] = False,
     postprocess: Annotated[
         bool,
         typer.Option(
@@ -166,8 +175,11 @@ def predict(
 ) -> None:
     """Segment the cases of a cohort, or any volumes.
 
-    In a cohort, label maps and uncertainty maps are written to COHORT/predictions/MODEL. Without a cohort,
-    give --input and --output.
+    In a cohort, label maps and uncertainty maps are written to COHORT/predictions/MODEL.
+
+    Without a cohort, give --input, a volume or a folder of any nesting, and --output. summary.csv and report.html
+    list every study. The same command goes on after any end and does nothing twice. Studies that fail do not stop the
+    others; the exit code is then 10 and their number, at most 110.
     """
     if not model:
         raise SSLSegError(
@@ -176,7 +188,18 @@ def predict(
     if cohort is None:
         if input_ is None or output is None:
             raise SSLSegError("Nothing to predict is given", remedy="Give a COHORT, or --input and --output.")
-        _predict_volumes(Path(model), input_, output, overlap, device, precision, postprocess, format_)
+        _predict_volumes(
+            Path(model),
+            input_,
+            output,
+            overlap=overlap,
+            device=device,
+            precision=precision,
+            skip_existing=skip_existing,
+            overwrite=overwrite,
+            postprocess=postprocess,
+            file_format=format_,
+        )
         return
     if input_ is not None or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
@@ -309,37 +332,24 @@ def run_to_end(job: Job, *, parent: int | None = None) -> None:
     out.print(f"[green]Done[/] in {duration(events[-1].time - started)}.")
 
 
-def _predict_volumes(
-    model: Path,
-    source: Path,
-    output: Path,
-    overlap: float,
-    device: str,
-    precision: Any,
-    postprocess: bool,
-    file_format: PredictionFormat,
-) -> None:
+def _predict_volumes(model: Path, source: Path, output: Path, **options: Any) -> None:
     from sslseg.predict.folder_prediction import predict_folder
+    from sslseg.report.folder_report import write_folder_report
 
     with EventConsole(f"Predicting with {model.name}").shown() as console:
-        summary = predict_folder(
-            model,
-            source,
-            output,
-            overlap=overlap,
-            device=device,
-            precision=precision,
-            postprocess=postprocess,
-            file_format=file_format,
-            events=console,
-        )
-    out.print(f"[green]{len(summary.done)} segmented[/], in {escape(str(output))}")
+        summary = predict_folder(model, source, output, events=console, **options)
+    report = write_folder_report(output, model.resolve().name, summary)
+    earlier = f", {len(summary.skipped)} done before" if summary.skipped else ""
+    out.print(f"[green]{len(summary.done)} segmented[/]{earlier}, in {escape(str(output))}")
+    if summary.done:
+        out.print(f"The networks waited for the disk in {summary.waited:.0%} of the time.")
+    out.print(f"Look at {escape(str(report))}")
     if summary.failed:
         table = Table("not segmented", "why", box=None)
         for name, reason in summary.failed:
             table.add_row(escape(str(name)), escape(reason))
         out.print(table)
-        raise typer.Exit(2)
+        raise typer.Exit(_FAILED + min(len(summary.failed), _MOST_COUNTED))
 
 
 def checked(kind: type[Any], **fields: Any) -> Any:

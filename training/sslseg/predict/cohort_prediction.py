@@ -13,7 +13,7 @@ from sslseg.contract.quality import CaseQuality, quality_path, write_quality
 from sslseg.contract.settings import PredictSettings
 from sslseg.inference.predictor import VolumePrediction, VolumePredictor
 from sslseg.networks.devices import resolve_device
-from sslseg.predict.pipeline import Cancel, PredictionSummary, Scan, predict_scans
+from sslseg.predict.pipeline import Cancel, PredictionSummary, Scan, has_files, predict_scans
 from sslseg.quality.cards import measure_case
 from sslseg.quality.judging import Judge
 
@@ -75,7 +75,12 @@ def predict_cohort(
         return _in_short(card)
 
     return predict_scans(
-        predictor, scans, events, cancel, skip_existing=settings.skip_existing, describe=describe
+        predictor,
+        scans,
+        events,
+        cancel,
+        is_done=has_files if settings.skip_existing else None,
+        describe=describe,
     )
 
 

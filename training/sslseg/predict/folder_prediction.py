@@ -15,7 +15,9 @@ from sslseg.contract.settings import Precision, PredictionFormat
 from sslseg.data.volumes import find_volumes, is_volume_path, volume_stem
 from sslseg.inference.predictor import VolumePredictor
 from sslseg.networks.devices import resolve_device
-from sslseg.predict.pipeline import Cancel, PredictionSummary, Scan, predict_scans
+from sslseg.predict.ledger import Ledger, model_digest
+from sslseg.predict.pipeline import Cancel, Scan, has_files, predict_scans
+from sslseg.predict.studies import FolderSummary, Studies, write_summary
 
 
 def predict_folder(
@@ -28,14 +30,17 @@ def predict_folder(
     precision: Precision = "auto",
     uncertainty: bool = False,
     skip_existing: bool = False,
+    overwrite: bool = False,
     postprocess: bool = True,
     file_format: PredictionFormat = "nifti",
     events: EventSink | None = None,
     cancel: Cancel = lambda: False,
-) -> PredictionSummary:
+) -> FolderSummary:
     """Write `<stem>.nii.gz`, and `<stem>_uncertainty.nii.gz` if wanted, for a volume or for each in a folder.
 
-    As `seg.nrrd` it is `<stem>.seg.nrrd`, which keeps the organs' names, colours and terminology.
+    As `seg.nrrd` it is `<stem>.seg.nrrd`, which keeps the organs' names, colours and terminology. `summary.csv` lists
+    every study. What an earlier run has done, with the same model and settings and from the same voxels, is not done
+    again: a run that was stopped or killed goes on with the same call.
 
     Args:
         model_path: a model folder.
@@ -46,7 +51,8 @@ def predict_folder(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: arithmetic of the convolutions.
         uncertainty: whether to write the uncertainty map too.
-        skip_existing: leave volumes alone whose results are there.
+        skip_existing: leave volumes alone whose results are there, whoever made them.
+        overwrite: replace results that no earlier run has made; without, their studies are listed as failed.
         postprocess: clean label maps up as the model's rules say.
         file_format: of the results.
         events: takes progress, artifacts and warnings.
@@ -59,8 +65,9 @@ def predict_folder(
     if not 0 <= overlap <= 0.9:
         raise SSLSegError(f"The overlap {overlap} does not lie between 0 and 0.9")
     model = load_model(model_path)
+    root = Path(output)
     labels = tuple(model.plan.labels) if file_format == "seg.nrrd" else None
-    scans = _scans(Path(input_path), Path(output), uncertainty=uncertainty, labels=labels)
+    scans = _scans(Path(input_path), root, uncertainty=uncertainty, labels=labels)
     sink = events or _Silence()
     predictor = VolumePredictor(
         model,
@@ -70,7 +77,28 @@ def predict_folder(
         clean=postprocess,
         warn=lambda message: sink.write("warning", message=message),
     )
-    return predict_scans(predictor, scans, sink, cancel, skip_existing=skip_existing)
+    digest = model_digest(Path(model_path), overlap=overlap, clean=postprocess, uncertainty=uncertainty)
+    studies = Studies(root, Ledger(root, digest), model.plan.labels)
+    refused = [] if overwrite or skip_existing else studies.not_ours(scans)
+    for name, reason in refused:
+        sink.write("warning", message=f"{name} was left alone. {reason}", case=name)
+    if len(refused) == len(scans):
+        raise SSLSegError(f"No result can be written. {refused[0][1]}")
+    left_alone = {name for name, _ in refused}
+    summary = predict_scans(
+        predictor,
+        [scan for scan in scans if scan.name not in left_alone],
+        sink,
+        cancel,
+        is_done=has_files if skip_existing else studies.is_done,
+        glance=studies.glance,
+        describe=studies.describe,
+        finished=studies.finished,
+    )
+    summary.failed[:0] = refused
+    result = FolderSummary(**vars(summary), entries=studies.ledger.entries, labels=list(model.plan.labels))
+    write_summary(root, result)
+    return result
 
 
 class _Silence:

@@ -6,6 +6,7 @@ Voxels are compared by content; a study whose files have kept names, sizes and t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from sslseg.contract.files import append_line
 from sslseg.contract.strict import from_json, to_json
 from sslseg.data.volume_files import volume_files
 
-FILE_NAME = ".sslseg-done.jsonl"
+FOLDER = ".sslseg"
+FILE_NAME = f"{FOLDER}/done.jsonl"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class LedgerEntry:
 
 
 class Ledger:
-    """The list of what is done, in a hidden file of the output folder.
+    """The list of what is done, in a hidden folder of the output folder.
 
     ```
-    ledger = Ledger(output, model_digest(model_folder, overlap))
+    ledger = Ledger(output, model_digest(model_folder, overlap=0.5))
     ledger.entry_of(name, image)        # None: to be predicted
+    ledger.announce(result)             # what may be replaced should the run end before the next line
     ledger.add(entry)                   # one line, appended in one write
     ```
     """
@@ -60,7 +63,23 @@ class Ledger:
         self.output = output
         self.model = model
         self.path = output / FILE_NAME
-        self._entries = {entry.name: entry for entry in _read(self.path)}
+        entries, self._announced = _read(self.path)
+        self._entries = {entry.name: entry for entry in entries}
+
+    @property
+    def entries(self) -> dict[str, LedgerEntry]:
+        """The last line of each study, by its name."""
+        return dict(self._entries)
+
+    def owns(self, result: str) -> bool:
+        """Whether a result was written by an earlier run, so that it may be replaced."""
+        return result in self._announced
+
+    def announce(self, result: str) -> None:
+        """Note that a result is about to be written."""
+        if result not in self._announced:
+            self._append({"announced": result})
+            self._announced.add(result)
 
     def entry_of(self, name: str, image: Path) -> LedgerEntry | None:
         """The line of a study that need not be predicted again.
@@ -81,15 +100,19 @@ class Ledger:
         Raises:
             SSLSegError: the disk is full or the folder cannot be written to.
         """
+        self._append(to_json(entry))
+        self._entries[entry.name] = entry
+
+    def _append(self, content: Any) -> None:
         try:
-            append_line(self.path, json.dumps(to_json(entry), ensure_ascii=False))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.path, json.dumps(content, ensure_ascii=False))
         except OSError as error:
             raise SSLSegError(
                 f"The file cannot be written ({error.strerror})",
                 file=self.path,
                 remedy="Check that the folder is writable and the disk has free space.",
             ) from error
-        self._entries[entry.name] = entry
 
     def _has_result(self, entry: LedgerEntry) -> bool:
         try:
@@ -145,18 +168,24 @@ def _digest(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> list[LedgerEntry]:
-    """The whole lines; what does not fit is left out, since its study is then simply predicted again."""
-    entries = []
+def _read(path: Path) -> tuple[list[LedgerEntry], set[str]]:
+    """The whole lines, and the results that were announced.
+
+    What does not fit is left out, since its study is then simply predicted again.
+    """
+    entries: list[LedgerEntry] = []
+    announced: set[str] = set()
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
-        return []
+        return entries, announced
     except OSError as error:
         raise SSLSegError(f"The file cannot be read ({error.strerror})", file=path) from error
     for line in lines:
-        try:
-            entries.append(from_json(LedgerEntry, json.loads(line)))
-        except (ValueError, SSLSegError):
-            continue
-    return entries
+        with contextlib.suppress(ValueError, SSLSegError):
+            content = json.loads(line)
+            if isinstance(content, dict) and set(content) == {"announced"}:
+                announced.add(str(content["announced"]))
+            else:
+                entries.append(from_json(LedgerEntry, content))
+    return entries, announced

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
+
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import EventSink, failure_message
 from sslseg.contract.formats import SEGMENTATION_SUFFIX, format_suffix
@@ -52,6 +54,12 @@ class Scan:
 Describe = Callable[[Scan, VolumePrediction], dict[str, Any]]
 """Writes down what is known of a prediction, and returns what its event is to say of it; runs beside the next scan."""
 
+Glance = Callable[[Scan, sitk.Image], None]
+"""Sees each volume as it was read; runs beside the prediction of the scan before."""
+
+Finished = Callable[[Scan, dict[str, Any], float], None]
+"""Is told of a scan whose files are all written: what was described, and the seconds that the networks took."""
+
 
 @dataclass
 class PredictionSummary:
@@ -61,6 +69,13 @@ class PredictionSummary:
     skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     cancelled: bool = False
+    network_seconds: float = 0.0
+    waited_seconds: float = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Share of the time in which the networks waited for a volume to be read or a result to be written."""
+        return self.waited_seconds / max(self.waited_seconds + self.network_seconds, 1e-9)
 
 
 def predict_scans(
@@ -69,8 +84,10 @@ def predict_scans(
     events: EventSink,
     cancel: Cancel,
     *,
-    skip_existing: bool = False,
+    is_done: Callable[[Scan], bool] | None = None,
+    glance: Glance | None = None,
     describe: Describe | None = None,
+    finished: Finished | None = None,
 ) -> PredictionSummary:
     """Predict scan after scan; a bad one is told of and left out.
 
@@ -81,8 +98,10 @@ def predict_scans(
         scans: what to predict.
         events: takes progress, artifacts and warnings.
         cancel: asked between any two forward passes; a scan that is not finished leaves no file.
-        skip_existing: leave scans alone whose files are there.
+        is_done: whether a scan is to be left alone, because its files are there; None predicts all.
+        glance: called with each volume when it was read.
         describe: called with each prediction before its label map is written.
+        finished: called when all files of a scan are written.
 
     Raises:
         SSLSegError: there were scans to predict and not one succeeded.
@@ -90,12 +109,12 @@ def predict_scans(
     summary = PredictionSummary()
     waiting = []
     for scan in scans:
-        if skip_existing and _is_predicted(scan):
+        if is_done is not None and is_done(scan):
             summary.skipped.append(scan.name)
         else:
             waiting.append(scan)
     events.write("started", command="predict", device=describe_device(predictor.device), step=0)
-    _Run(predictor, waiting, events, cancel, summary, describe).run()
+    _Run(predictor, waiting, events, cancel, summary, glance, describe, finished).run()
     if summary.failed:
         if not summary.done and not summary.skipped and not summary.cancelled:
             raise SSLSegError(
@@ -122,12 +141,14 @@ class _Run:
         events: EventSink,
         cancel: Cancel,
         summary: PredictionSummary,
+        glance: Glance | None,
         describe: Describe | None,
+        finished: Finished | None,
     ) -> None:
         self._predictor, self._scans = predictor, scans
         self._events, self._cancel, self._summary = events, cancel, summary
-        self._describe = describe
-        self._writing: tuple[Scan, Future[dict[str, Any]]] | None = None
+        self._glance, self._describe, self._finished = glance, describe, finished
+        self._writing: tuple[Scan, float, Future[dict[str, Any]]] | None = None
         self._begin = time.monotonic()
         self._last_event = self._begin
 
@@ -136,14 +157,22 @@ class _Run:
             reading = [reader.submit(self._read, scan) for scan in self._scans[:1]]
             try:
                 for number, scan in enumerate(self._scans):
+                    waiting = time.monotonic()
                     prepared = self._result_of(reading.pop(), scan)
+                    # Nothing can be predicted while the first volume is read.
+                    self._summary.waited_seconds += (time.monotonic() - waiting) * (number > 0)
                     reading += [
                         reader.submit(self._read, later) for later in self._scans[number + 1 : number + 2]
                     ]
+                    begin = time.monotonic()
                     prediction = None if prepared is None else self._predict(prepared, number, scan)
+                    end = time.monotonic()
                     self._finish_writing()
+                    self._summary.network_seconds += end - begin
+                    self._summary.waited_seconds += time.monotonic() - end
                     if prediction is not None:
-                        self._writing = scan, writer.submit(_write, prediction, scan, self._describe)
+                        writing = writer.submit(_write, prediction, scan, self._describe)
+                        self._writing = scan, end - begin, writing
                     self._tell(number, 1.0)
             except _CancelledError:
                 self._summary.cancelled = True
@@ -153,7 +182,10 @@ class _Run:
             self._finish_writing()
 
     def _read(self, scan: Scan) -> Prepared:
-        return self._predictor.prepare(read_volume(scan.image, series_uid=scan.series))
+        image = read_volume(scan.image, series_uid=scan.series)
+        if self._glance is not None:
+            self._glance(scan, image)
+        return self._predictor.prepare(image)
 
     def _predict(self, prepared: Prepared, number: int, scan: Scan) -> VolumePrediction | None:
         def progress(done: int, total: int) -> None:
@@ -180,10 +212,12 @@ class _Run:
     def _finish_writing(self) -> None:
         if self._writing is None:
             return
-        scan, future = self._writing
+        scan, seconds, future = self._writing
         self._writing = None
         try:
             told = future.result()
+            if self._finished is not None:
+                self._finished(scan, told, seconds)
         except Exception as error:
             self._failed(scan, error)
             return
@@ -219,7 +253,8 @@ class _Run:
         )
 
 
-def _is_predicted(scan: Scan) -> bool:
+def has_files(scan: Scan) -> bool:
+    """Whether all files that a prediction of the scan writes are there."""
     return all(path is None or path.exists() for path in (scan.label_map, scan.uncertainty, scan.card))
 
 

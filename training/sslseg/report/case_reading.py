@@ -73,7 +73,12 @@ def case_jpeg(case: ReportCase, labels: Sequence[Label]) -> bytes:
 
 def thumbnail_jpeg(cohort: Cohort, image: sitk.Image, label_map: sitk.Image | None) -> bytes:
     """An axial slice with its organs as a JPEG of some ten kilobytes."""
-    picture = make_thumbnail(image, label_map, cohort.labels, side=THUMBNAIL).astype(np.float32)
+    return picture_jpeg(make_thumbnail(image, label_map, cohort.labels, side=THUMBNAIL))
+
+
+def picture_jpeg(thumbnail: NDArray[Any]) -> bytes:
+    """A picture (H, W, 4) of `make_thumbnail` before the backdrop of figures, as a JPEG."""
+    picture = thumbnail.astype(np.float32)
     opacity = picture[..., 3:] / 255
     backdrop = np.array([int(BACKDROP[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     flat = picture[..., :3] * opacity + backdrop * (1 - opacity)
