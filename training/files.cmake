@@ -5,6 +5,8 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/bench/__init__.py
   training/sslseg/bench/accuracy.py
   training/sslseg/bench/experiment.py
+  training/sslseg/bench/quality.py
+  training/sslseg/bench/ranking.py
   training/sslseg/bench/speed/__init__.py
   training/sslseg/bench/speed/cases.py
   training/sslseg/bench/speed/command.py

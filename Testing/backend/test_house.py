@@ -34,7 +34,7 @@ ALLOWED = {
     "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",
-        "train", "predict", "evaluate", "report", "jobs", "phantoms",
+        "train", "predict", "evaluate", "report", "jobs", "phantoms", "quality", "rank",
     },
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",

@@ -76,8 +76,10 @@ def test_a_model_segments_volumes_outside_the_cohort(
     (scans / "broken.nii.gz").write_bytes(b"no volume")
     model = a_trained_cohort / "models/first"
     process = sslseg("predict", "--model", model, "--input", scans, "--output", tmp_path / "out", check=False)
-    assert process.returncode == 2
+    # Ten and the number of studies that failed.
+    assert process.returncode == 11
     assert "broken.nii.gz" in process.stdout
+    assert (tmp_path / "out" / "report.html").exists()
     assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} >= {"ball_7.nii.gz", "ball_8.nii.gz"}
     sslseg("evaluate", "--reference", a_dataset / "labels", "--prediction", tmp_path / "out",
            "--output", tmp_path / "s.json", "--organs", "large=1,small=2")  # fmt: skip
