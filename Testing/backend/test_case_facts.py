@@ -21,7 +21,7 @@ from sslseg.contract.models import ModelOrigin, case_digest
 from sslseg.contract.scores import can_be_scored, compared_files, read_scores, scores_path
 from sslseg.contract.settings import PredictSettings
 from sslseg.data.volumes import write_label_map, write_volume
-from sslseg.evaluate.case_facts import main, measure_dice
+from sslseg.evaluate.case_facts import draw_case, main, measure_dice
 from sslseg.jobs.runner import run_job
 from sslseg.predict.pipeline import PredictionSummary
 
@@ -154,6 +154,19 @@ def test_a_dice_that_cannot_be_measured_takes_nothing_from_the_predictions(
     (cohort.folder / "labels" / "tested.nii.gz").write_bytes(b"no label map")
     state, warnings = predicted_by_a_job(cohort, monkeypatch, ["tested"])
     assert state is JobState.FINISHED and "The Dice of tested is not known" in warnings[0]
+
+
+def test_no_picture_is_made_where_a_cohort_was_that_was_moved(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def move(*_arguments: object) -> np.ndarray:
+        cohort.folder.rename(tmp_path / "moved")
+        return np.zeros((8, 8, 4), np.uint8)
+
+    monkeypatch.setattr("sslseg.evaluate.case_facts.make_thumbnail", move)
+    with pytest.raises(SSLSegError, match="no longer there"):
+        draw_case(cohort, cohort.case("plain"), None)
+    assert not cohort.folder.exists()
 
 
 def test_a_case_that_cannot_be_read_does_not_keep_others_from_their_picture(

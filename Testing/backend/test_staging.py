@@ -179,6 +179,13 @@ def test_a_label_map_that_does_not_fit_is_refused_with_its_name(
         stage(tmp_path, request)
 
 
+def test_nothing_is_made_where_a_cohort_was_that_was_moved(scan: np.ndarray, tmp_path: Path) -> None:
+    request = StageRequest(write(tmp_path / "a.nrrd", scan))
+    with pytest.raises(SSLSegError, match=r"cohort: The folder is no longer there.*open it at its new place"):
+        stage(tmp_path / "cohort" / "cache", request)
+    assert not (tmp_path / "cohort").exists()
+
+
 def test_the_process_says_what_is_wrong_as_json(
     scan: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,12 +134,18 @@ class PanelCase(unittest.TestCase):
 
     def use_this_python(self) -> None:
         """Let the Python that runs the tests run the backend, too; skips where it cannot."""
-        ui = self.ui(Section.SETUP)
-        ui.pythonPathEdit.currentPath = sys.executable
-        ui.usePythonButton.click()
-        self.until(lambda: self.panel.setupLogic.findings is not None, "the look at the Python")
+        self.use_python(Path(sys.executable))
         if not self.panel.setupLogic.isReady:
             self.skipTest(self.panel.setupLogic.sentence)
+
+    def use_python(self, path: Path) -> None:
+        """Choose a Python in the section Setup, and wait until it has been looked at."""
+        ui, setup = self.ui(Section.SETUP), self.panel.setupLogic
+        ui.pythonGroup.collapsed = False
+        ui.pythonPathEdit.currentPath = str(path)
+        ui.usePythonButton.click()
+        self.assertEqual(setup.existingPython, path)
+        self.until(lambda: setup.findings is not None, "the look at the Python")
 
     def open_from_table(self, case_id: str) -> None:
         """Double-click a case in the table of the cohort."""

@@ -120,6 +120,14 @@ def _write(
         "voxels": counts or {},
         "ignored": ignored is not None,
     }
+    home = folder.parents[2]
+    if not home.is_dir():
+        # Moved or removed while the volume was read: a new folder in its place would keep it from coming back.
+        raise SSLSegError(
+            "The folder is no longer there",
+            file=home,
+            remedy="If the cohort was moved, open it at its new place.",
+        )
     with new_entry(folder) as temporary:
         with (temporary / VOXELS).open("wb") as file:
             z, y, x = (slice(*side) for side in box)

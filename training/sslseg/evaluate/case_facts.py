@@ -53,7 +53,11 @@ def draw_case(cohort: Cohort, case: Case, model: str | None) -> None:
     label_map = None
     if path is not None:
         label_map = read_label_map(path, allowed=cohort.labels.values, reference=image)
-    write_thumbnail(make_thumbnail(image, label_map, cohort.labels), cohort.thumbnail_path(case.id))
+    picture = make_thumbnail(image, label_map, cohort.labels)
+    if not cohort.folder.is_dir():
+        # Moved or removed meanwhile: a new folder in its place would keep it from coming back.
+        raise SSLSegError("The folder of the cohort is no longer there", file=cohort.folder)
+    write_thumbnail(picture, cohort.thumbnail_path(case.id))
 
 
 def _dice(cohort: Cohort, model: str, case: Case) -> dict[str, float]:
