@@ -9,11 +9,12 @@ import ctk
 import qt
 import slicer
 from cohort_doubles import Asked
-from review_cohort import MODEL, ReviewCase, add_card, add_ranking, case_id, settle
+from review_cohort import MODEL, SHAPE, UNSURE, ReviewCase, add_card, add_ranking, case_id, settle
 from SSLSegmentationLib.logic.SurfaceBuilder import SURFACE
 from SSLSegmentationLib.widgets.OrganTable import ORGAN
 from SSLSegmentationLib.widgets.QueueTable import CASE, GAIN, REASON, VERDICT
 from SSLSegmentationLib.widgets.ReviewPanel import ReviewPanel
+from vtk.util.numpy_support import vtk_to_numpy
 
 from sslseg.contract.cohort import Cohort, ReviewState
 from sslseg.contract.quality import Verdict
@@ -316,6 +317,18 @@ class DisplayTest(ReviewPanelCase):
             self.assertAlmostEqual(composite.GetForegroundOpacity(), 0.4)
         self.ui.uncertaintyCheckBox.checked = False
         self.assertFalse(any(composite.GetForegroundVolumeID() for composite in self.composites()))
+
+    def test_the_scan_stays_as_it_is_where_the_model_is_sure(self):
+        self.open()
+        self.open_case(FIRST)
+        self.ui.uncertaintyCheckBox.checked = True
+        settle(self.cases)
+        producer = self.cases.uncertaintyNode.GetDisplayNode().GetOutputImageDataConnection().GetProducer()
+        producer.Update()
+        colors = vtk_to_numpy(producer.GetOutput().GetPointData().GetScalars()).reshape(*SHAPE, 4)
+        self.assertEqual(colors[0, 0, 0, 3], 0)
+        red, _green, blue, opacity = colors[UNSURE]
+        self.assertEqual((red, blue, opacity), (255, 0, 255))
 
     def test_leaving_the_module_takes_the_uncertainty_away_but_no_other_volume(self):
         self.open()

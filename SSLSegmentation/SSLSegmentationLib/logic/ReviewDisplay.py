@@ -13,6 +13,11 @@ from SSLSegmentationLib.logic.SliceViews import jumpTo
 from SSLSegmentationLib.logic.SurfaceBuilder import SURFACE
 from SSLSegmentationLib.logic.WorstPlace import worstPlace
 
+HEAT = "vtkMRMLColorTableNodeIron"
+"""From red to yellow, and bright throughout: over a scan no part of it looks like tissue."""
+LEAST_UNSURE, MOST_UNSURE = 20.0, 80.0
+"""Percent: the scan stays as it is where the model is surer than the one, and is yellow from the other on."""
+
 
 class OpenCase(Protocol):
     """What is needed of CaseLogic."""
@@ -135,6 +140,8 @@ class ReviewDisplay:
         node = self._case.uncertaintyNode
         if node is None:
             return
+        if shown:
+            _heat(node.GetDisplayNode())
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             if shown:
                 composite.SetForegroundVolumeID(node.GetID())
@@ -151,3 +158,15 @@ class ReviewDisplay:
         then, self._onceLoaded = self._onceLoaded, None
         if then is not None:
             then()
+
+
+def _heat(display: Any) -> None:
+    """Draw an uncertainty map in colours that lie over a scan, and only where the model is unsure."""
+    modifying = display.StartModify()
+    display.SetAndObserveColorNodeID(HEAT)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(LEAST_UNSURE, MOST_UNSURE)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(LEAST_UNSURE, 100.0)
+    display.SetApplyThreshold(True)
+    display.EndModify(modifying)
