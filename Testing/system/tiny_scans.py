@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from sslseg.contract.cohort import Case, Cohort
+from sslseg.contract.labels import parse_labels
+
 SHAPE = (16, 24, 24)
 """Voxels (z, y, x)."""
 SPACING = (4.0, 4.0, 5.0)
@@ -59,6 +62,21 @@ def write_scan(path: Path, scan: Scan) -> None:
     image.SetDirection(DIRECTION)
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(image, str(path))
+
+
+def make_cohort(folder: Path, cases: int, *, annotated: int) -> None:
+    """A cohort of scans `case_0`, `case_1` and so on; all organs of the first ones are annotated."""
+    labels = parse_labels("liver=6,spleen=1,right kidney=2")
+    Cohort.create(folder, name=folder.name, modality="CT", labels=labels)
+    with Cohort.edit(folder) as cohort:
+        for number in range(cases):
+            scan, case = a_scan(number), Case(f"case_{number}", f"images/case_{number}.nii.gz")
+            write_scan(folder / case.image, scan)
+            if number < annotated:
+                case.label, case.annotated = f"labels/case_{number}.nii.gz", labels.names
+                drawn = sum(label.value * scan.organs[label.name] for label in labels)
+                write_scan(folder / case.label, Scan(drawn.astype(np.uint8), {}))
+            cohort.cases.append(case)
 
 
 def ijk_to_ras() -> np.ndarray:
