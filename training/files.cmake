@@ -40,6 +40,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/cli/evaluate_command.py
   training/sslseg/cli/export_commands.py
   training/sslseg/cli/job_commands.py
+  training/sslseg/cli/loop_command.py
   training/sslseg/cli/rank_command.py
   training/sslseg/cli/report_command.py
   training/sslseg/cli/run_commands.py
@@ -65,6 +66,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/contract/strict.py
   training/sslseg/contract/words.py
   training/sslseg/data/__init__.py
+  training/sslseg/data/annotating.py
   training/sslseg/data/annotation.py
   training/sslseg/data/augment.py
   training/sslseg/data/body.py
@@ -116,9 +118,12 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/inference/sliding_window.py
   training/sslseg/jobs/__init__.py
   training/sslseg/jobs/archive.py
+  training/sslseg/jobs/finishing.py
   training/sslseg/jobs/merging.py
   training/sslseg/jobs/packing.py
   training/sslseg/jobs/runner.py
+  training/sslseg/loop/__init__.py
+  training/sslseg/loop/unattended.py
   training/sslseg/losses/__init__.py
   training/sslseg/losses/consistency.py
   training/sslseg/losses/linear_heads.py

@@ -31,14 +31,15 @@ ALLOWED = {
     "rank": {"contract", "evaluate", "quality", "predict"},
     "export": {"contract", "data", "networks", "inference", "bundle"},
     "jobs": {"contract", "data", "train", "predict", "export", "rank"},
-    "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms"},
+    "demo": {"contract", "data", "methods", "evaluate", "report", "bundle", "bench", "phantoms", "jobs"},
     "bench": {
         "contract", "data", "transforms", "methods", "networks", "losses", "inference", "bundle",
         "train", "predict", "evaluate", "report", "jobs", "phantoms", "quality", "rank",
     },
+    "loop": {"contract", "data", "jobs"},
     "cli": {
         "contract", "data", "methods", "networks", "inference", "bundle",
-        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check", "phantoms", "export",
+        "train", "predict", "jobs", "evaluate", "report", "demo", "bench", "check", "phantoms", "loop", "export",
     },
 }  # fmt: skip
 

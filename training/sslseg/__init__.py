@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sslseg.api import (
+        annotate_cases,
         create_cohort,
         evaluate_label_maps,
         export_segmentations,
         import_volumes,
         predict_cases,
         predict_files,
+        rank_cases,
         train_model,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "annotate_cases",
     "create_cohort",
     "evaluate_label_maps",
     "export_segmentations",
     "import_volumes",
     "predict_cases",
     "predict_files",
+    "rank_cases",
     "train_model",
 ]
 

@@ -6,21 +6,29 @@ Trainings, predictions and exports run as jobs of the cohort, so that the panel 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sslseg.contract.cohort import Cohort, free_name
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.events import EventSink, read_events
-from sslseg.contract.jobs import Job, JobSettings, JobState
+from sslseg.contract.events import EventSink
+from sslseg.contract.jobs import Job, JobSettings
 from sslseg.contract.labels import LabelTable, parse_labels
-from sslseg.contract.settings import ExportFormat, ExportSettings, PredictSettings, TrainSettings
+from sslseg.contract.quality import Ranking, read_ranking
+from sslseg.contract.settings import (
+    Absent,
+    ExportFormat,
+    ExportSettings,
+    PredictSettings,
+    RankSettings,
+    TrainSettings,
+)
 
 if TYPE_CHECKING:
     from sslseg.data.importing import ImportReport
     from sslseg.evaluate.evaluation import Evaluation
-    from sslseg.predict.pipeline import PredictionSummary
+    from sslseg.predict.studies import FolderSummary
 
 Folder = str | Path
 
@@ -159,7 +167,7 @@ def predict_cases(
 
 def predict_files(
     model: Folder, source: Folder, output: Folder, *, watcher: EventSink | None = None, **settings: Any
-) -> PredictionSummary:
+) -> FolderSummary:
     """Segment volumes outside any cohort: one, or all below a folder.
 
     Args:
@@ -238,6 +246,52 @@ def export_segmentations(
     return Path(output)
 
 
+def rank_cases(cohort: Folder, model: str, *, watcher: EventSink | None = None) -> Ranking:
+    """Put the cases of a cohort in the order in which they are worth a person's time.
+
+    Args:
+        cohort: folder of the cohort.
+        model: one of its models; cases that it has not predicted yet are predicted.
+        watcher: gets progress and warnings.
+
+    Raises:
+        SSLSegError: the model is unknown, or no case could be predicted.
+
+    >>> first = sslseg.rank_cases(folder / "abdomen", "first").cases[0]
+    >>> 0 <= first.priority <= 1, first.purpose in ("annotate", "review")
+    (True, True)
+    """
+    read = Cohort.read(cohort)
+    _run(read, _checked(RankSettings, model=model), watcher)
+    ranking = read_ranking(read, model)
+    assert ranking is not None
+    return ranking
+
+
+def annotate_cases(
+    cohort: Folder, labels: Mapping[str, Folder], *, absent: Absent = "unknown"
+) -> list[tuple[str, str]]:
+    """Give cases of a cohort the label maps of files; what they had before is replaced.
+
+    Args:
+        cohort: folder of the cohort.
+        labels: of each case, a label map on its grid with the cohort's values, or a `.seg.nrrd` file.
+        absent: what a declared organ is that does not occur in a label map.
+
+    Returns:
+        Each case that was left as it was, and the reason.
+
+    Raises:
+        SSLSegError: a case is unknown, or the cohort cannot be written.
+
+    >>> sslseg.annotate_cases(folder / "abdomen", {"case_0001": drawn / "a.nii.gz"})
+    []
+    """
+    from sslseg.data.annotating import annotate
+
+    return annotate(Path(cohort), {case: Path(path) for case, path in labels.items()}, absent=absent)
+
+
 def _checked(kind: type[Any], **fields: Any) -> Any:
     try:
         return kind(**fields)
@@ -245,14 +299,8 @@ def _checked(kind: type[Any], **fields: Any) -> Any:
         raise SSLSegError(str(error)) from error
 
 
-def _run(cohort: Cohort, settings: JobSettings, watcher: EventSink | None) -> Job:
+def _run(cohort: Cohort, settings: JobSettings, watcher: EventSink | None) -> None:
+    from sslseg.jobs.finishing import finish_job
     from sslseg.jobs.runner import run_job
 
-    job = Job.create(cohort.folder, settings)
-    state = run_job(job, watcher=watcher)
-    if state is JobState.FINISHED:
-        return job
-    last = read_events(job.events_path)[-1]
-    raise SSLSegError(
-        str(last.fields.get("message", f"The job was {state.value}")), remedy=f"See {job.log_path}."
-    )
+    finish_job(Job.create(cohort.folder, settings), lambda job: run_job(job, watcher=watcher))

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sslseg.bench.experiment import Result, RunJob, run_experiment
+from sslseg.bench.experiment import Result, run_experiment
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.events import EventSink
 from sslseg.contract.files import write_json, write_text
 from sslseg.contract.settings import Preset, TrainSettings
 from sslseg.evaluate.table import Summary
+from sslseg.jobs.finishing import RunJob
 from sslseg.report.figures import save_dice_vs_steps_plot
 
 

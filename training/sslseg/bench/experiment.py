@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.settings import PredictSettings, TrainSettings
 from sslseg.evaluate.evaluation import evaluate_pairs, kept_apart
 from sslseg.evaluate.table import Evaluation
-
-RunJob = Callable[[Job], JobState]
+from sslseg.jobs.finishing import RunJob, finish_job
 
 
 @dataclass(frozen=True)
@@ -112,21 +110,3 @@ def _job_of(cohort: Cohort, settings: TrainSettings) -> Job:
                 )
             return job
     return Job.create(cohort.folder, settings)
-
-
-def finish_job(job: Job, run: RunJob) -> None:
-    """Run a job of an experiment.
-
-    Raises:
-        SSLSegError: it failed or was stopped.
-    """
-    state = run(job)
-    if state is JobState.FAILED:
-        message = next(e for e in reversed(read_events(job.events_path)) if e.event == "failed").fields[
-            "message"
-        ]
-        raise SSLSegError(f"A job of the experiment failed: {message}", file=job.folder)
-    if state is not JobState.FINISHED:
-        raise SSLSegError(
-            "The experiment was stopped", file=job.folder, remedy="The same command goes on from here."
-        )

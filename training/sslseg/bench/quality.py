@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sslseg.bench.experiment import RunJob, finish_job, run_experiment
+from sslseg.bench.experiment import run_experiment
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.files import write_json, write_text
 from sslseg.contract.jobs import Job
 from sslseg.contract.quality import OrganQuality, Verdict
 from sslseg.contract.settings import PredictSettings, Preset, TrainSettings
 from sslseg.evaluate.table import Evaluation
+from sslseg.jobs.finishing import RunJob, finish_job
 from sslseg.quality.expectation import Expectation, Known
 from sslseg.quality.judging import Judge
 from sslseg.quality.rules import judge_organ

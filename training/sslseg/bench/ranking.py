@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from sslseg.bench.experiment import RunJob, finish_job, run_experiment
+from sslseg.bench.experiment import run_experiment
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import read_json, write_json, write_text
 from sslseg.contract.jobs import Job
 from sslseg.contract.quality import read_ranking
 from sslseg.contract.settings import Preset, RankSettings, TrainSettings
+from sslseg.jobs.finishing import RunJob, finish_job
 from sslseg.report.figures import dice_vs_steps_figure, save_figure
 
 STRATEGIES = ("random", "ranked")

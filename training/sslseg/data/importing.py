@@ -289,7 +289,7 @@ def _check(candidate: Candidate, options: _Options, staged: Path) -> _Checked:
     annotated: list[str] = []
     label = label_path = image_path = layers_path = None
     if candidate.label is not None:
-        label, layers = _read_label(candidate.label, image, options)
+        label, layers = read_case_label(candidate.label, image, options.labels, options.ignore_value)
         present = label_values(label)
         whole = options.absent == "background"
         annotated = [organ.name for organ in options.labels if whole or organ.value in present]
@@ -320,18 +320,29 @@ def _check(candidate: Candidate, options: _Options, staged: Path) -> _Checked:
     )
 
 
-def _read_label(path: Path, image: sitk.Image, options: _Options) -> tuple[sitk.Image, Segmentation | None]:
-    """The label map of an image and, where organs overlap in the file, the organs whole."""
+def read_case_label(
+    path: Path, image: sitk.Image, labels: LabelTable, ignore: int | None = None
+) -> tuple[sitk.Image, Segmentation | None]:
+    """The label map of an image and, where organs overlap in the file, the organs whole.
+
+    Args:
+        path: a label map on the grid of the image, or a `.seg.nrrd` file.
+        image: what was drawn on.
+        labels: the declared organs.
+        ignore: value of voxels that nobody annotated, beside 255.
+
+    Raises:
+        SSLSegError: the file is damaged, on another grid, or holds undeclared values.
+    """
     if path.name.lower().endswith(SEGMENTATION_SUFFIX):
-        values = {label.name: label.value for label in options.labels}
+        values = {label.name: label.value for label in labels}
         segmentation = read_segmentation(path)
         label = segmentation_to_label_map(segmentation, values, reference=Geometry.of(image))
         if len(segmentation.layers) == 1:
             return label, None
-        organs = organs_of(segmentation, options.labels, Geometry.of(image))
+        organs = organs_of(segmentation, labels, Geometry.of(image))
         return label, organs if len(organs.layers) > 1 else None
-    ignore = options.ignore_value
-    allowed = [*options.labels.values, *([] if ignore is None else [ignore])]
+    allowed = [*labels.values, *([] if ignore is None else [ignore])]
     label = read_label_map(path, allowed=allowed, reference=image)
     if ignore is not None:
         label = sitk.ChangeLabel(label, {ignore: IGNORE})

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sslseg.bench.experiment import Result, RunJob, run_experiment
+from sslseg.bench.experiment import Result, run_experiment
 from sslseg.contract.cohort import Case, Cohort, Use
 from sslseg.contract.settings import TrainSettings
 from sslseg.data.importing import init_from_dataset
 from sslseg.evaluate import table
+from sslseg.jobs.finishing import RunJob
 from sslseg.methods import METHODS
 from sslseg.phantoms.phantom import write_phantom_dataset
 from sslseg.report.case_reading import read_report_case

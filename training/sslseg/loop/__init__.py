@@ -1,0 +1,1 @@
+"""Annotating and training in turns, without anybody at the screen."""
