@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIG = """
-set(Slicer_FOUND TRUE)
+if(NOT CMAKE_C_COMPILER_LOADED OR NOT CMAKE_CXX_COMPILER_LOADED)
+  message(FATAL_ERROR "The pointers of Slicer have 8 bytes, those of this project '${CMAKE_SIZEOF_VOID_P}'")
+endif()
 set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake)
 set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/Nothing.cmake)
 set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/Nothing.cmake)
