@@ -400,9 +400,8 @@ class SceneTest(PanelCase):
         slicer.mrmlScene.Clear(0)
         self.pass_()
         plot = self.ui.curvesWidget.layout().itemAt(1).widget()
-        chart = plot.mrmlPlotViewNode().GetPlotChartNode()
-        self.assertTrue(slicer.mrmlScene.IsNodePresent(chart))
-        self.assertEqual(chart.GetNumberOfPlotSeriesNodes(), 2)
+        self.assertEqual(plot.chart().GetNumberOfPlots(), 2)
+        self.assertIn("vtkMRMLPlotChartNode", self.owned())
 
     def test_the_curves_are_shown_large_and_put_back_when_the_module_is_left(self) -> None:
         layouts = slicer.app.layoutManager()
@@ -421,7 +420,7 @@ class SceneTest(PanelCase):
         self.cohorts.openCohort(folder)
         self.pass_()
         plot = self.ui.curvesWidget.layout().itemAt(1).widget()
-        self.assertEqual(plot.mrmlPlotViewNode().GetPlotChartNode().GetNumberOfPlotSeriesNodes(), 2)
+        self.assertEqual(plot.chart().GetNumberOfPlots(), 2)
 
     def test_nothing_is_left_in_the_scene_when_the_panel_goes_and_the_training_runs_on(self) -> None:
         self.assertIn("vtkMRMLPlotChartNode", self.owned())

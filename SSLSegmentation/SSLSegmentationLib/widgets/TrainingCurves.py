@@ -34,6 +34,7 @@ class TrainingCurves:
         self._ui = ui
         self._curves = curveLogic
         self._plot: Any = None
+        self._plottedNode: Any = None
         self._training: JobMonitor | None = None
         self._colors: Mapping[str, Color] = {}
         self._isChosen = False
@@ -122,12 +123,15 @@ class TrainingCurves:
             self._plot.setMinimumHeight(PLOT_HEIGHT)
             self._ui.curvesWidget.layout().insertWidget(PLOT_PLACE, self._plot)
         node = self._curves.viewNode()
-        if self._plot.mrmlPlotViewNode() is not node:
+        # Remembered here, as a plot view tells C++ alone what it shows.
+        if self._plottedNode is not node:
             self._plot.setMRMLPlotViewNode(node)
+            self._plottedNode = node
 
     def _detach(self) -> None:
         if self._plot is not None:
             self._plot.setMRMLPlotViewNode(None)
+        self._plottedNode = None
 
     def _figures(self, training: JobMonitor) -> str:
         """The newest figures, each with a sample of its curve; this is the legend of the plot, too."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer_core
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from vtkmodules.util import numpy_support
 
@@ -45,8 +46,11 @@ class _Curve:
         return numpy_support.vtk_to_numpy(column).astype(float)
 
 
-class qMRMLPlotView(qMRMLWidget):
-    """Shows the chart of a plot view node: axes, curves, titles and a legend."""
+class qMRMLPlotView(QtWidgets.QWidget):
+    """Shows the chart of a plot view node: axes, curves, titles and a legend.
+
+    What it shows can be asked of `chart()` alone: `mrmlScene()` and `mrmlPlotViewNode()` are there for C++ only.
+    """
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,8 +60,9 @@ class qMRMLPlotView(qMRMLWidget):
     def sizeHint(self) -> QtCore.QSize:
         return QtCore.QSize(380, 240)
 
-    def mrmlPlotViewNode(self) -> Any:
-        return self._node
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is None:
+            self.setMRMLPlotViewNode(None)
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._node = node
@@ -66,10 +71,17 @@ class qMRMLPlotView(qMRMLWidget):
     def fitToContent(self) -> None:
         self.update()
 
+    def chart(self) -> Any:
+        """What VTK draws: a plot for each series."""
+        chart = vtk.vtkChartXY()
+        for curve in self._curves():
+            chart.AddPlot(vtk.vtkChart.LINE).SetLabel(curve.name)
+        return chart
+
     def _chart(self) -> Any:
         return self._node.GetPlotChartNode() if self._node is not None else None
 
-    def curves(self) -> list[_Curve]:
+    def _curves(self) -> list[_Curve]:
         chart = self._chart()
         if chart is None:
             return []
@@ -96,7 +108,7 @@ class qMRMLPlotView(qMRMLWidget):
         painter.rotate(-90)
         painter.drawText(QtCore.QRectF(0, 0, 200, 14), center, chart.GetYAxisTitle() or "")
         painter.restore()
-        curves = [curve for curve in self.curves() if len(curve.x)]
+        curves = [curve for curve in self._curves() if len(curve.x)]
         if curves:
             self._draw(painter, frame, curves)
         painter.setPen(QtGui.QColor("#606060"))
@@ -146,8 +158,21 @@ def _range(columns: list[np.ndarray]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-class qMRMLPlotWidget(qMRMLPlotView):
+class qMRMLPlotWidget(qMRMLWidget):
     """A plot view with its bar of controls."""
 
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._view = qMRMLPlotView(self)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+
     def plotView(self) -> qMRMLPlotView:
-        return self
+        return self._view
+
+    def mrmlPlotViewNode(self) -> Any:
+        return self._view._node
+
+    def setMRMLPlotViewNode(self, node: Any) -> None:
+        self._view.setMRMLPlotViewNode(node)
