@@ -244,6 +244,13 @@ def test_timers_tick_and_shoot_once():
     assert ticks[-1] == "once"
 
 
+def test_a_question_returns_what_was_answered_and_nothing_else():
+    qt.QTimer.singleShot(0, lambda: qt.QApplication.activeModalWidget().accept())
+    assert qt.QInputDialog.getText(None, "Name", "Name:", qt.QLineEdit.Normal, "liver") == "liver"
+    qt.QTimer.singleShot(0, lambda: qt.QApplication.activeModalWidget().reject())
+    assert not qt.QInputDialog.getText(None, "Name", "Name:", qt.QLineEdit.Normal, "liver")
+
+
 def test_a_signal_of_ones_own_does_nothing():
     assert repr(qt.Signal("int")) == "Signal"
     assert not hasattr(qt.Signal("int"), "connect")

@@ -1,11 +1,13 @@
-"""Choosing what an organ is called in medical terminology: with Slicer's own selector where it is there."""
+"""Choosing what an organ is called in medical terminology.
+
+Slicer's own selector of terms gives and takes them as a C++ structure that Python cannot read, so none is opened here.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from sslseg.contract.errors import SSLSegError
@@ -23,26 +25,6 @@ def pickTerminology(current: str | None, name: str, parent: Any = None) -> str |
     Raises:
         SSLSegError: what was typed in is no code.
     """
-    if hasattr(slicer, "qSlicerTerminologySelectorButton"):
-        return _withSelector(current)
-    return _withText(current, name, parent)
-
-
-def _withSelector(current: str | None) -> str | None:
-    logic = slicer.modules.terminologies.logic()
-    entry = slicer.vtkSlicerTerminologyEntry()
-    if current:
-        logic.DeserializeTerminologyEntry(current, entry)
-    # The dialog does not tell Python what was chosen; the button that opens it does.
-    button = slicer.qSlicerTerminologySelectorButton()
-    button.setTerminologyEntry(entry)
-    chosen: list[bool] = []
-    button.connect("terminologyChanged()", lambda: chosen.append(True))
-    button.changeTerminology()
-    return logic.SerializeTerminologyEntry(button.terminologyEntry) if chosen else None
-
-
-def _withText(current: str | None, name: str, parent: Any) -> str | None:
     fields = (current or "").split("~")
     kind = fields[2].split("^") if len(fields) > 2 else ["", "", ""]
     begin = " ".join(part for part in kind[1:3] if part)

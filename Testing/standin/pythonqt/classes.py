@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 
 from . import signals
 from .enums import enumType, enumValue
@@ -40,7 +40,7 @@ class ClassWrapper(type):
         if native is QtCore.QTimer and name == "singleShot":
             return _singleShot
         if found.kind != NOT_FOUND or hasattr(native, name):
-            return builtin_qt_slot(getattr(native, name), name)
+            return builtin_qt_slot(_answering(native, name), name)
         raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
 
 
@@ -86,6 +86,19 @@ def _wrap(native: Any) -> QtObject:
 
 
 setFactory(_wrap)
+
+
+def _answering(native: type, name: str) -> Callable[..., Any]:
+    """A static method; what a dialog was answered comes alone, where PySide6 adds whether it was, or by what filter."""
+    method: Callable[..., Any] = getattr(native, name)
+    if not (name.startswith("get") and issubclass(native, (QtWidgets.QFileDialog, QtWidgets.QInputDialog))):
+        return method
+
+    def alone(*arguments: Any) -> Any:
+        answer = call(method, name, arguments)
+        return answer[0] if isinstance(answer, tuple) else answer
+
+    return alone
 
 
 def _construct(cls: type[QtObject], arguments: tuple[Any, ...]) -> Any:
