@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,9 +96,11 @@ def _remembered(cohort: Cohort, case: Case, keys: ContentKeys) -> dict[str, Orga
     path = cohort.label_path(case)
     assert path is not None
     try:
-        place = cohort.cache_folder / "shapes" / f"{keys.of(case, 'shapes', VERSION)}.json"
+        parts = [VERSION, keys.annotation(case), [[label.name, label.value] for label in cohort.labels]]
     except SSLSegError:
         return {}
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    place = cohort.cache_folder / "shapes" / f"{digest}.json"
     try:
         return from_json(_Remembered, read_json(place)).organs
     except SSLSegError:
