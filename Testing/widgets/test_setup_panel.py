@@ -106,9 +106,9 @@ class SetupPanelTest(PanelTestCase):
         self.assertEqual(self.ui.testButton.text, "Testing …")
         self.assertFalse(self.ui.testButton.enabled)
         self._reply(
-            json.dumps({"ok": True, "device": "cpu", "seconds": 1, "warnings": ["No graphics card."]})
+            json.dumps({"ok": True, "device": "cpu (2 threads)", "seconds": 1, "warnings": ["No graphics card."]})
         )
-        self.assertIn("works on cpu", self.ui.reportLabel.text)
+        self.assertIn("works on the processor (2 threads)", self.ui.reportLabel.text)
         self.assertIn("No graphics card.", self.ui.reportLabel.text)
         self.assertTrue(self._is_shown(self.ui.reportLabel))
         self.assertTrue(self.ui.testButton.enabled)

@@ -56,6 +56,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _success(answer: dict[str, Any]) -> str:
     device = str(answer.get("device") or _("an unknown device"))
+    if device.startswith("cpu"):
+        device = _("the processor") + device.removeprefix("cpu")
     if answer.get("memory_gb"):
         device = _("{device}, {memory:g} GB of memory").format(device=device, memory=answer["memory_gb"])
     versions = (answer.get("versions") or {}).items()
