@@ -41,15 +41,20 @@ def useEgl() -> None:
 
 
 def renderSlice(
-    view: str, path: Path | str | None = None, size: tuple[int, int] = (400, 400), offset: float | None = None
+    view: str,
+    path: Path | str | None = None,
+    size: tuple[int, int] = (400, 400),
+    offset: float | None = None,
+    fit: bool = True,
 ) -> np.ndarray:
     """One slice view: volumes, and outlines and fills of segmentations.
 
     Args:
         view: `Red`, `Green` or `Yellow`.
         path: of the PNG file, if one is wanted.
-        size: width and height in pixels; the view is fitted to the volumes.
+        size: width and height in pixels.
         offset: of the slice in mm along its normal; by default where the view is.
+        fit: whether the view is fitted to the volumes first; otherwise it shows what it shows.
 
     Returns:
         The picture (height, width, 3), uint8.
@@ -59,7 +64,8 @@ def renderSlice(
     logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(view)
     node = logic.GetSliceNode()
     node.SetDimensions(*size, 1)
-    logic.FitSliceToAll(*size)
+    if fit:
+        logic.FitSliceToAll(*size)
     if offset is not None:
         logic.SetSliceOffset(offset)
     node.UpdateMatrices()
@@ -86,6 +92,9 @@ def render3D(
     direction: str = "A",
     box: bool = False,
     zoom: float = 1.4,
+    azimuth: float = 0.0,
+    elevation: float = 0.0,
+    fill: bool = False,
 ) -> np.ndarray:
     """The 3D view: closed surfaces of segmentations, and models.
 
@@ -95,6 +104,9 @@ def render3D(
         direction: from where one looks: A, P, R, L, S or I.
         box: whether the box and the letters of the axes are shown.
         zoom: 1 shows the bounds of everything with a margin.
+        azimuth: degrees by which one has gone around it, counterclockwise as seen from above.
+        elevation: degrees by which one looks down on it.
+        fill: let what is seen fill the picture, instead of a zoom.
 
     Returns:
         The picture (height, width, 3), uint8.
@@ -111,8 +123,13 @@ def render3D(
         camera.SetFocalPoint(0, 0, 0)
         camera.SetPosition(*_DIRECTIONS[direction])
         camera.SetViewUp(*((0, 1, 0) if direction in "SI" else (0, 0, 1)))
-        renderer.ResetCamera()
-        camera.Zoom(zoom)
+        camera.Azimuth(azimuth)
+        camera.Elevation(elevation)
+        if fill:
+            renderer.ResetCameraScreenSpace()
+        else:
+            renderer.ResetCamera()
+            camera.Zoom(zoom)
         renderer.ResetCameraClippingRange()
         return _picture(window, path)
 

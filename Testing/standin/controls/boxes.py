@@ -138,6 +138,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         if not self.isCollapsed():
             self._hiddenByUs.clear()
         self.setMaximumHeight(self.fontMetrics().height() + 8 if self.isCollapsed() else 16777215)
+        self.setFlat(self.isCollapsed())  # no frame around nothing
         self.updateGeometry()
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
