@@ -167,6 +167,22 @@ class DecisionsTest(ReviewLogicCase):
         self.cases.setOrganStatus("liver", ReviewState.COMPLETED)
         self.assertNotIn("review", self.saved(name).provenance)
 
+    def test_a_case_that_was_opened_before_it_was_predicted_is_reviewed_once_it_shows_the_prediction(self):
+        self.made.prediction_path(MODEL, FIRST).unlink()
+        self.open()
+        self.cases.openCase(FIRST)
+        settle(self.cases)
+        add_prediction(self.made, MODEL, FIRST)
+        self.cohorts.refresh()
+        self.assertIn(FIRST, self.review.queue.caseIds)
+        self.assertFalse(self.review.isReviewing)
+        self.assertFalse(
+            self.review.accept("liver") or self.review.acceptCase(), "nothing is shown to be accepted"
+        )
+        self.open_case(FIRST)
+        self.assertTrue(self.review.isReviewing and self.cases.hasVoxels("liver"))
+        self.assertTrue(self.review.accept("liver"))
+
     def test_what_a_person_annotated_is_not_replaced_by_the_prediction(self):
         with Cohort.edit(self.folder) as cohort:
             case = cohort.case(FIRST)

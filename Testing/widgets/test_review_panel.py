@@ -69,6 +69,14 @@ class StatesTest(ReviewPanelCase):
         self.assertIn("There is no model yet", self.ui.stateLabel.text)
         self.assertFalse(self.is_shown(self.ui.predictButton))
 
+    def test_a_case_that_is_drawn_from_scratch_has_nothing_to_decide(self):
+        self.open()
+        self.cases.openCase(case_id(1))
+        settle(self.cases)
+        self.assertIn("no prediction of this case", self.ui.caseReasonsLabel.text)
+        for widget in (self.ui.organTable, self.ui.acceptButton, self.ui.acceptCaseButton):
+            self.assertFalse(self.is_shown(widget))
+
     def test_without_predictions_one_click_makes_them(self):
         for name in (FIRST, SECOND, THIRD):
             self.made.prediction_path(MODEL, name).unlink()

@@ -30,6 +30,7 @@ class OpenedCase:
         drawn: the label map to begin with; None begins with nothing, or is in the scene.
         marks: of each organ.
         source: what the drawing began with, in words.
+        isPrediction: whether that was the prediction of a model that is still there.
         draft: the draft it comes from, if it does.
         sentences: what the user should know.
     """
@@ -38,6 +39,7 @@ class OpenedCase:
     drawn: LoadedVolume | None
     marks: dict[str, OrganMark]
     source: str
+    isPrediction: bool
     draft: Draft | None
     sentences: list[str]
 
@@ -111,7 +113,8 @@ def openingSteps(
         counts = {} if drawn is None else drawn.staged.voxels
         voxels = {entry.name: counts.get(str(entry.value), 0) for entry in cohort.labels}
         marks = marksOfCase(case, cohort.labels.names, voxels)
-    return OpenedCase(loaded[0], drawn, marks, drawing.source, draft, sentences)
+    isPrediction = drawing.source in {_predictionOf(name) for name in cohort.models()}
+    return OpenedCase(loaded[0], drawn, marks, drawing.source, isPrediction, draft, sentences)
 
 
 def preloadSteps(
@@ -137,12 +140,15 @@ def _chooseDrawing(cohort: Cohort, case: Case, source: Source, model: str | None
     if model is not None and source != "annotation" and cohort.prediction_path(model, case.id).exists():
         predicted = cohort.prediction_path(model, case.id)
     if source == "prediction" and predicted is not None:
-        words = _("prediction of the model {model}").format(model=model)
-        return _Drawing(drawn, predicted, _touched(case, cohort.labels.names), words)
+        return _Drawing(drawn, predicted, _touched(case, cohort.labels.names), _predictionOf(model))
     if drawn is not None or predicted is None:
         words = case.provenance.get("annotation", _("drawn in Slicer"))
         return _Drawing(drawn, None, frozenset(), words)
-    return _Drawing(None, predicted, frozenset(), _("prediction of the model {model}").format(model=model))
+    return _Drawing(None, predicted, frozenset(), _predictionOf(model))
+
+
+def _predictionOf(model: str | None) -> str:
+    return _("prediction of the model {model}").format(model=model)
 
 
 def _touched(case: Case, organs: list[str]) -> frozenset[str]:

@@ -48,6 +48,11 @@ class OpenOrgans:
         return "" if self._open is None else self._open.content.source
 
     @property
+    def showsPrediction(self) -> bool:
+        """Whether the drawing of the open case began with a prediction."""
+        return self._open is not None and self._open.content.isPrediction
+
+    @property
     def intensities(self) -> tuple[float, float]:
         """Between which most of the image of the open case lies."""
         return (0.0, 1.0) if self._open is None else self._open.intensities

@@ -43,6 +43,8 @@ class OpenCase(Protocol):
     @property
     def openingId(self) -> str | None: ...
     @property
+    def showsPrediction(self) -> bool: ...
+    @property
     def segmentationNode(self) -> Any: ...
     @property
     def uncertaintyNode(self) -> Any: ...
@@ -87,7 +89,8 @@ class ReviewLogic:
 
     While a case is open, the segment status is the truth; when it is saved, `CaseLogic` mirrors it to `cohort.json`
     (`Case.annotated`, `organ_review`, `review`), and the decision and the model it was about go into
-    `Case.provenance`. Only organs that the model knows are part of a review.
+    `Case.provenance`. Only organs that the model knows are part of a review, and only cases that show a prediction:
+    one that was opened before it was predicted, or to be drawn from scratch, has to be opened from the queue first.
 
     ```
     review = ReviewLogic(cohortLogic, caseLogic, jobLogic)
@@ -182,6 +185,11 @@ class ReviewLogic:
         return self._decisions.decision(case.provenance.get(REVIEW_KEY) == Decision.CORRECTED.value)
 
     @property
+    def isReviewing(self) -> bool:
+        """Whether the open case shows a prediction to decide about: one that is drawn from scratch shows none."""
+        return self._isReview
+
+    @property
     def canUndo(self) -> bool:
         return bool(self._decisions.steps)
 
@@ -194,7 +202,7 @@ class ReviewLogic:
         cohort, model = self._cohort.cohort, self._cohort.model
         if cohort is None or model is None:
             return
-        if caseId in (self._case.caseId, self._case.openingId):
+        if caseId == self._case.openingId or (caseId == self._case.caseId and self._isReview):
             return
         if not cohort.prediction_path(model, caseId).exists():
             self._cohort.refresh()
@@ -223,27 +231,27 @@ class ReviewLogic:
 
     def accept(self, organ: str) -> bool:
         """The organ is right as it is drawn now."""
-        return self._shown(self._decisions.decide({organ: ReviewState.COMPLETED}))
+        return self._decide(organ, ReviewState.COMPLETED)
 
     def correct(self, organ: str) -> bool:
         """The organ is going to be corrected."""
-        return self._shown(self._decisions.decide({organ: ReviewState.IN_PROGRESS}))
+        return self._decide(organ, ReviewState.IN_PROGRESS)
 
     def reject(self, organ: str) -> bool:
         """The organ is too wrong to be corrected now."""
-        return self._shown(self._decisions.decide({organ: ReviewState.FLAGGED}))
+        return self._decide(organ, ReviewState.FLAGGED)
 
     def acceptCase(self) -> bool:
         """Accept all organs that are not rejected."""
-        return self._shown(self._decisions.decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED))
+        return self._decideAll(ReviewState.COMPLETED, unless=ReviewState.FLAGGED)
 
     def correctCase(self) -> bool:
         """All organs that are not accepted are going to be corrected."""
-        return self._shown(self._decisions.decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED))
+        return self._decideAll(ReviewState.IN_PROGRESS, unless=ReviewState.COMPLETED)
 
     def rejectCase(self) -> bool:
         """Reject all organs that are not accepted."""
-        return self._shown(self._decisions.decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED))
+        return self._decideAll(ReviewState.FLAGGED, unless=ReviewState.COMPLETED)
 
     def undo(self) -> bool:
         """Take the last decision back; its case is opened first if another one is open. False if there is none.
@@ -269,6 +277,13 @@ class ReviewLogic:
                     raise
                 return True
         return False
+
+    def _decide(self, organ: str, status: ReviewState) -> bool:
+        # What is not predicted would be accepted as absent.
+        return self._isReview and self._shown(self._decisions.decide({organ: status}))
+
+    def _decideAll(self, status: ReviewState, unless: ReviewState) -> bool:
+        return self._isReview and self._shown(self._decisions.decideAll(status, unless=unless))
 
     def _shown(self, changed: bool) -> bool:
         if changed:
@@ -323,7 +338,7 @@ class ReviewLogic:
         self._quality = self._readQuality(caseId)
         self._labels = self._labelsOfModel()
         self._decisions.follow(label.name for label in self._labels)
-        self._isReview = self.queue.entry(caseId) is not None
+        self._isReview = self.queue.entry(caseId) is not None and self._case.showsPrediction
         self._unsaved.pop(caseId, None)
         self._forgetRejections()
         step, self._toRestore = self._toRestore, None

@@ -301,12 +301,12 @@ class ReviewPanel:
             ui.organTable, ui.organReasonsLabel, ui.acceptButton, ui.correctButton, ui.rejectButton,
             ui.acceptCaseButton, ui.correctCaseButton, ui.rejectCaseButton, ui.worstPlaceButton,
         ):  # fmt: skip
-            widget.visible = bool(cards)
+            widget.visible = bool(cards) and review.isReviewing
         ui.caseGroup.visible = caseId is not None or opening is not None or bool(review.queue.entries)
         ui.displayGroup.visible = caseId is not None
         ui.undoButton.enabled = review.canUndo
-        ui.undoButton.visible = bool(cards) or review.canUndo
-        ui.advanceCheckBox.visible = bool(cards)
+        ui.undoButton.visible = review.isReviewing or review.canUndo
+        ui.advanceCheckBox.visible = review.isReviewing
         self._showOrgan()
 
     def _caseInWords(self) -> str:
@@ -314,6 +314,14 @@ class ReviewPanel:
         if self._case.caseId is None:
             return "" if self._case.openingId else _("Double-click a case, or press Next.")
         entry = review.queue.entry(self._case.caseId)
+        if not review.isReviewing:
+            return (
+                _(
+                    "This case shows what was drawn in it. Double-click it above to see what the model predicts."
+                )
+                if entry is not None
+                else _("There is no prediction of this case to look at.")
+            )
         reasons = [] if review.quality is None else list(review.quality.reasons)
         if entry is not None and entry.priority is not None and entry.reason:
             reasons.insert(0, entry.reason)
