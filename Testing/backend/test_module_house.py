@@ -17,6 +17,10 @@ OF_SLICER = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "numpy", "SimpleITK", "
 OF_THE_GUI = {"ctk"}
 
 
+def _in(folder: str) -> list[Path]:
+    return sorted((MODULE / "SSLSegmentationLib" / folder).glob("*.py"))
+
+
 def _imports(nodes: list[ast.stmt] | Iterator[ast.AST]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -56,15 +60,27 @@ def test_the_backend_is_never_imported_in_the_process_of_slicer(path: Path) -> N
         )
 
 
-@pytest.mark.parametrize(
-    "path", sorted((MODULE / "SSLSegmentationLib" / "logic").glob("*.py")), ids=lambda p: p.name
-)
+@pytest.mark.parametrize("path", [*_in("logic"), *_in("batch")], ids=lambda p: p.name)
 def test_logic_knows_no_widgets(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for name in _imports(ast.walk(ast.parse(text))):
         assert name.split(".")[0] not in OF_THE_GUI, f"{path.name} imports {name}"
         assert "widgets" not in name.split("."), f"{path.name} imports {name}"
     assert "loadUI" not in text
+
+
+@pytest.mark.parametrize("path", _in("batch"), ids=lambda p: p.name)
+def test_a_batch_shows_no_window_and_asks_nothing(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert "qt" not in {name.split(".")[0] for name in _imports(ast.walk(tree))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert not name.endswith(("Display", "messageBox")) and name != "input", f"{path.name}: {name}"
+
+
+def test_nothing_lies_beside_the_module_that_slicer_would_take_for_another_one() -> None:
+    assert [path.name for path in MODULE.glob("*.py")] == ["SSLSegmentation.py"]
 
 
 def test_files_fit_in_a_sitting_and_registration_only_registers() -> None:

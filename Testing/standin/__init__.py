@@ -17,6 +17,7 @@
   the tracebacks, and the conftest fails a test that left one, or that left one in an observer of a node.
 * Pictures: `standin.rendering` has `renderSlice`, `render3D`, `renderViews` for the scene and `grabWidget` for a panel,
   in the light and the dark palette, 400 pixels wide.
+* `python -m standin --python-script FILE -- ARGS` runs a script as `Slicer --no-main-window` does.
 * A folder of tests needs a `conftest.py` with `from standin.fixtures import no_error_in_a_slot`.
 * Wait for something with `standin.processEvents(milliseconds)`, or in code that also runs inside Slicer with
   `slicer.app.processEvents()`.

@@ -125,7 +125,7 @@ class ProcessLauncher:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    **_ownGroup(),
+                    **ownGroup(),
                 )
             except (OSError, ValueError) as error:
                 if output is None:
@@ -166,7 +166,7 @@ def _remove(path: Path) -> None:
         return
 
 
-def _ownGroup() -> dict[str, Any]:
+def ownGroup() -> dict[str, Any]:
     """A process group of its own, so that `kill` reaches all of it and Ctrl-C in a terminal does not."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}

@@ -5,7 +5,7 @@ What is where:
     application.py          `slicer.app`
     layout.py               the layout manager and its views
     modules.py              `slicer.modules`
-    util.py                 `slicer.util`: nodes.py, arrays.py, files.py, panels.py, dialogs.py, processes.py
+    util.py                 `slicer.util`: nodes.py, arrays.py, files.py, panels.py, dialogs.py, processes.py, ending.py
     loader.py               reads `.ui` files
     scriptedmodule.py       `slicer.ScriptedLoadableModule`
     parameternode.py        `slicer.parameterNodeWrapper`, with guiconnectors.py

@@ -32,6 +32,7 @@ from .dialogs import (
     tryWithErrorDisplay,
     warningDisplay,
 )
+from .ending import EXIT_FAILURE, EXIT_SUCCESS, exit, quit
 from .files import (
     exportNode,
     loadColorTable,

@@ -1,0 +1,96 @@
+"""predict for volumes outside any cohort: Slicer translates what the backend does not read."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from sslseg.contract.cohort import free_name
+from sslseg.contract.errors import SSLSegError
+from SSLSegmentationLib.batch.Arguments import Arguments
+from SSLSegmentationLib.batch.BackendCommand import BackendCommand
+from SSLSegmentationLib.batch.Interruption import Interruption
+from SSLSegmentationLib.batch.OpenedFile import opened
+from SSLSegmentationLib.batch.Sources import Source, sortSources, stemOf
+from SSLSegmentationLib.batch.Terminal import Terminal
+from SSLSegmentationLib.logic.NrrdWriter import writeNrrd
+from SSLSegmentationLib.logic.SceneImport import voxelsOf
+
+
+class PredictRun:
+    """Carries out `predict --input … --output …`.
+
+    Volumes of scenes, and of formats that only Slicer opens, are laid down as files in a temporary folder and predicted
+    from there; the result of the volume CT in `study.mrb` is `study/CT`, that of `head.mgz` is `head.mgz`.
+
+    Args:
+        backend: runs commands.
+        interruption: tells of Ctrl-C.
+        terminal: is told what could not be opened.
+    """
+
+    def __init__(self, backend: BackendCommand, interruption: Interruption, terminal: Terminal) -> None:
+        self._backend = backend
+        self._interruption = interruption
+        self._terminal = terminal
+
+    def run(self, arguments: Arguments) -> int:
+        """Segment volumes; the exit code.
+
+        Raises:
+            SSLSegError: the folder of the results is missing among the arguments.
+            Interrupted: Ctrl-C has ended it.
+        """
+        given, output = arguments.option("--input"), arguments.option("--output")
+        sources = sortSources([Path(given or "")], outside=None if output is None else Path(output))
+        if given is None or output is None or not sources.forSlicer:
+            return self._backend.show(arguments.words)
+        codes = [self._backend.show(arguments.words)] if sources.forBackend else []
+        with tempfile.TemporaryDirectory(prefix="sslseg-", dir=slicer.app.temporaryPath) as place:
+            folder = Path(place)
+            refused = self._translate(sources.forSlicer, folder)
+            if any(folder.iterdir()):
+                codes.append(self._backend.show(arguments.changed(input=place)))
+        if refused:
+            self._terminal.complain(_("{count} were not segmented.").format(count=refused))
+            codes.append(2)
+        # A fault of the program outweighs what a person can mend.
+        return min(filter(None, codes), default=0)
+
+    def _translate(self, sources: Sequence[Source], folder: Path) -> int:
+        """Lay down the volumes of files as files that the backend reads; how many files could not be opened."""
+        refused = 0
+        for source in sources:
+            self._interruption.check()
+            self._terminal.progress(_("Opening {file} …").format(file=source.place))
+            try:
+                self._translateFile(source, folder)
+            except SSLSegError as error:
+                refused += 1
+                self._terminal.say(_("not segmented: {reason}").format(reason=error))
+        self._terminal.endProgress()
+        return refused
+
+    def _translateFile(self, source: Source, folder: Path) -> None:
+        with opened(source) as volumes:
+            taken: set[str] = set()
+            for volume in volumes:
+                target = folder / source.place.with_name(f"{source.place.name}.nrrd")
+                if source.isScene:
+                    name = free_name(_fileName(volume.name), taken)
+                    taken.add(name)
+                    target = folder / source.place.parent / stemOf(source.path) / f"{name}.nrrd"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                voxels, grid = voxelsOf(volume.node)
+                for _step in writeNrrd(target, voxels, grid):
+                    self._interruption.check()
+
+
+def _fileName(name: str) -> str:
+    """The name of a volume, as far as every system takes it for the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or "volume"
