@@ -132,6 +132,10 @@ class SectionsTest(ModuleTestCase):
         self.answer(torch=None)
         for section in Section:
             self.module.section(section).collapsed = False
+        # However long the paths are that stand in it.
+        path = "/data/" + "of everybody who was here before/" * 6
+        self.module.panels[Section.SETUP].ui.pythonPathEdit.currentPath = path
+        self.module.panels[Section.EXPORT].ui.folderEdit.currentPath = path
         for section in Section:
             width = self.module.panels[section].widget.minimumSizeHint.width()
             self.assertLessEqual(width, 400, f"{section.value} needs {width} pixels")

@@ -14,7 +14,10 @@ def _row(widget: QtWidgets.QWidget, *parts: QtWidgets.QWidget) -> None:
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path with a browse button. `filters`: what may be chosen, as in `QDir`."""
+    """A path with a browse button. `filters`: what may be chosen, as in `QDir`.
+
+    It is never narrower than `minimumContentsLength` characters, nor, while that is 0, than its whole path.
+    """
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
@@ -25,7 +28,8 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     def __init__(self, *arguments: object) -> None:
         parent = next((a for a in arguments if isinstance(a, QtWidgets.QWidget)), None)
         super().__init__(parent)
-        self._values: dict[str, object] = {"filters": 0x007, "nameFilters": [], "settingKey": "", "label": ""}
+        self._values: dict[str, object] = {"filters": 0x007, "nameFilters": [], "settingKey": "", "label": "",
+                                          "minimumContentsLength": 0}  # fmt: skip
         self._path = ""
         self._edit = QtWidgets.QLineEdit()
         self._browse = QtWidgets.QToolButton()
@@ -41,7 +45,23 @@ class ctkPathLineEdit(QtWidgets.QWidget):
             return
         self._path = path
         self._edit.setText(path)
+        self.updateGeometry()
         self.currentPathChanged.emit(path)
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        metrics, length = self.fontMetrics(), int(str(self._values["minimumContentsLength"]))
+        shown = metrics.horizontalAdvance("X") * length or metrics.horizontalAdvance(self._path)
+        frame = 30  # of the line edit, and its arrow for earlier paths
+        return QtCore.QSize(
+            shown + frame + self._browse.sizeHint().width(), self._edit.minimumSizeHint().height()
+        )
+
+    def sizeHint(self) -> QtCore.QSize:
+        return super().sizeHint().expandedTo(self.minimumSizeHint())
+
+    def setMinimumContentsLength(self, length: int) -> None:
+        self._values["minimumContentsLength"] = length
+        self.updateGeometry()
 
     def addCurrentPathToHistory(self) -> None:
         """The double keeps no history."""
@@ -72,6 +92,9 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     nameFilters = Property("QStringList", lambda self: self._get("nameFilters"), setNameFilters)
     settingKey = Property(str, lambda self: self._get("settingKey"), setSettingKey)
     label = Property(str, lambda self: self._get("label"), setLabel)
+    minimumContentsLength = Property(
+        int, lambda self: self._get("minimumContentsLength"), setMinimumContentsLength
+    )
     showHistoryButton = Property(
         bool, lambda self: self._values.get("showHistoryButton", True), setShowHistoryButton
     )
