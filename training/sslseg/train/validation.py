@@ -121,7 +121,8 @@ def describe_measurement(cases: int, *, leave_one_out: bool = False) -> str:
     if cases == 0:
         return (
             "No annotated case was held back, so nothing says yet how good the model is. "
-            "Look at its predictions, train with --leave-one-out, or annotate at least five cases."
+            "Look at its predictions, measure by leaving each case out in turn (--leave-one-out), or annotate at "
+            "least five cases."
         )
     if cases == 1:
         return "Dice on one held-back case: a rough guide at best."
