@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sslseg
 from sslseg.methods import METHODS
 from sslseg.methods.base import RunSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_method_in_the_readme_trains(
@@ -20,10 +24,9 @@ def test_the_method_in_the_readme_trains(
     tiny_batch: Callable[..., Any],
     run_steps: Callable[..., Any],
 ) -> None:
-    source = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert source is not None
+    (source,) = (block for block in BLOCKS if "(Method)" in block)
     path = tmp_path / "pseudo_label.py"
-    path.write_text(source[1])
+    path.write_text(source)
     spec = importlib.util.spec_from_file_location("pseudo_label", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -33,6 +36,17 @@ def test_the_method_in_the_readme_trains(
     terms = run_steps(method, [tiny_batch(3)] * 2)
     assert set(terms[0]) == {"supervised", "pseudo"}
     assert terms[1]["supervised"] < terms[0]["supervised"]
+
+
+def test_the_functions_in_the_readme_take_what_it_gives_them() -> None:
+    (source,) = (block for block in BLOCKS if "import sslseg" in block)
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    ours = [call for call in calls if ast.unparse(call.func).startswith("sslseg.")]
+    assert len(ours) == 5
+    for call in ours:
+        function = getattr(sslseg, ast.unparse(call.func).removeprefix("sslseg."))
+        names = {str(keyword.arg): None for keyword in call.keywords}
+        inspect.signature(function).bind(*call.args, **names)
 
 
 def test_the_readme_says_of_each_method_what_the_command_line_says() -> None:
