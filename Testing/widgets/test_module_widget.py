@@ -16,9 +16,11 @@ from job_doubles import AClock, ALauncher, make_cohort
 from review_cohort import settle
 from setup_doubles import ASettings, probe_answer
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
+from SSLSegmentationLib.logic.Parameters import parametersOf
 from SSLSegmentationLib.logic.SceneNodes import ownedNodes
 from SSLSegmentationLib.logic.SetupLogic import SetupLogic
 from SSLSegmentationLib.logic.WorkProgress import Section
+from SSLSegmentationLib.widgets import ModuleWidget as ModuleWidgetFile
 from SSLSegmentationLib.widgets.ModuleWidget import POLL_SECONDS, ModuleWidget
 
 from sslseg.contract.cohort import Case, Cohort
@@ -161,6 +163,15 @@ class SavedSceneTest(ModuleTestCase):
         self.assertEqual(self.recorded(), str(self.place))
         self.module.cohortLogic.closeCohort()
         self.assertEqual(self.recorded(), "")
+
+    def test_the_parameters_are_wrapped_once_for_a_scene(self) -> None:
+        # A wrapper observes its node for ever, and a cohort changes all the time.
+        with mock.patch.object(ModuleWidgetFile, "parametersOf", wraps=parametersOf) as wrapped:
+            for _number in range(5):
+                self.module.cohortLogic.openCohort(self.place)
+                self.assertEqual(self.recorded(), str(self.place))
+                self.module.cohortLogic.closeCohort()
+        self.assertLessEqual(wrapped.call_count, 1)
 
     def test_a_saved_scene_opens_its_cohort_again(self) -> None:
         self._save_with_cohort()

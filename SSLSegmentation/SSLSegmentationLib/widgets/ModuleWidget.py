@@ -87,6 +87,7 @@ class ModuleWidget:
         self._isRestoring = False
         self._isLost = False
         self._folder: Path | None = None
+        self._wrapper: Any = None
         self._connections = (
             (self.setupLogic.changed, self._followWork),
             (self.cohortLogic.changed, self._onCohortChanged),
@@ -206,7 +207,11 @@ class ModuleWidget:
         recordCohort(self._parameters(), self.cohortLogic)
 
     def _parameters(self) -> Any:
-        return parametersOf(self._parameterNode())
+        node = self._parameterNode()
+        # A wrapper observes its node for ever, so no more of them than needed.
+        if self._wrapper is None or self._wrapper.parameterNode is not node:
+            self._wrapper = parametersOf(node)
+        return self._wrapper
 
     def _restore(self, folder: Path | None = None) -> None:
         """Open the cohort that the scene was saved with."""
@@ -287,10 +292,12 @@ class ModuleWidget:
         # The cohort is on disk and stays open; the new scene has to know it.
         self._isLost = False
         self._showNotice("")
+        self._wrapper = None
         recordCohort(self._parameters(), self.cohortLogic)
         self._followWork()
 
     def _onSceneImported(self, caller: Any, event: Any) -> None:
+        self._wrapper = None
         self._restore()
 
     def _askForFolder(self, title: str) -> str:

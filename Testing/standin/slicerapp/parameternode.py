@@ -132,14 +132,38 @@ class _Field:
                 annotation.validate(value)
 
 
+class _Cached:
+    """The value of a field as long as the node does not change.
+
+    As in Slicer it observes the node for ever, so every wrapper that is made costs each later change some time.
+    """
+
+    def __init__(self, field: _Field, node: Any) -> None:
+        self._field = field
+        self._node = node
+        self._onModified()
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
+
+    def read(self) -> Any:
+        return self._value
+
+    def _onModified(self, *_: Any) -> None:
+        # When Python ends, the node changes once more after this object was emptied.
+        if vars(self):
+            self._value = self._field.read(self._node)
+
+
 def _property(field: _Field) -> property:
     def read(self: Any) -> Any:
-        return field.read(self.parameterNode)
+        cached = self._cached.get(field.name)
+        return cached.read() if cached else field.read(self.parameterNode)
 
     def write(self: Any, value: Any) -> None:
         modifying = self.StartModify()
         try:
             field.write(self.parameterNode, value)
+            if field.name in self._cached:
+                self._cached[field.name]._onModified()
         finally:
             self.EndModify(modifying)
 
@@ -159,6 +183,11 @@ class _Wrapper:
         for field in self.allParameters.values():
             if not parameterNode.HasParameter(field.name):
                 field.write(parameterNode, field.default)
+        self._cached = {
+            name: _Cached(field, parameterNode)
+            for name, field in self.allParameters.items()
+            if not _isNodeType(field.kind)
+        }
 
     def default(self, name: str) -> Default:
         return Default(self._field(name).default)
