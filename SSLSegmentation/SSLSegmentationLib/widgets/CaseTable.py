@@ -19,7 +19,7 @@ from SSLSegmentationLib.widgets.QueueTable import verdictInWords
 from SSLSegmentationLib.widgets.Swatch import VERDICT_COLORS, verdictSwatch
 
 CASE, STATE, ORGANS, DICE, CHECK, PRIORITY = range(6)
-WIDTHS = {CASE: 110, STATE: 80, ORGANS: 47, DICE: 37, CHECK: 60, PRIORITY: 52}
+WIDTHS = {CASE: 124, STATE: 80, ORGANS: 47, DICE: 37, CHECK: 60, PRIORITY: 52}
 SORT_ROLE = int(qt.Qt.UserRole)
 FILTER_ROLE = int(qt.Qt.UserRole) + 1
 PICTURE_SIDE = 28

@@ -140,6 +140,7 @@ class CohortPanel:
         self.ui.problemLabel.text = self._cohorts.problem
         self.ui.problemFrame.visible = bool(self._cohorts.problem)
         self.ui.caseView.visible = bool(rows)
+        self.ui.roomWidget.visible = not rows  # takes the room below that is the table's otherwise
         self.ui.filterEdit.enabled = bool(rows)
         self.table.organCount = 0 if cohort is None else len(cohort.labels)
         self._refreshTable(rows)
