@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import inspect
 import os
 import sys
 import types
@@ -32,7 +34,7 @@ class FakeModules:
         self.ensured: list[tuple[list[str], dict[str, Any]]] = []
         self.constraints: list[str] = []
         self.failure: Exception | None = None
-        fake = self
+        fake, packaging = self, importlib.import_module("slicer.packaging")
 
         class PyTorchUtilsLogic:
             def installTorch(self, **options: Any) -> object:
@@ -44,6 +46,7 @@ class FakeModules:
                 return object()
 
         def pip_ensure(requirements: list[str], **options: Any) -> None:
+            inspect.signature(packaging.pip_ensure).bind(requirements, **options)
             self.ensured.append((requirements, options))
             self.constraints.append(Path(options["constraints"]).read_text())
 
@@ -91,6 +94,13 @@ class BackendInstallerTest(unittest.TestCase):
         for constraints in self.fake.constraints:
             self.assertIn(numpy, constraints.splitlines())
         self.assertEqual(len(self.fake.constraints), 2)
+
+    def test_a_pytorch_that_is_too_old_can_be_replaced_and_then_stays(self) -> None:
+        with mock.patch.object(importlib.metadata, "version", return_value="2.5.1"):
+            self.installer.install([TORCH, MONAI])
+        torch, others = self.fake.constraints
+        self.assertNotIn("torch", torch)
+        self.assertIn("torch==2.5.1", others)
 
     def test_the_environment_is_as_it_was_afterwards_even_after_a_failure(self) -> None:
         self.fake.failure = RuntimeError("no connection")

@@ -65,7 +65,7 @@ class SlicerInstaller:
             if torch is not None:
                 _installTorch(torch)
             if others:
-                with _constraints() as path:
+                with _constraints(*PROTECTED, "torch") as path:
                     packaging = importlib.import_module("slicer.packaging")
                     packaging.pip_ensure(
                         [f"{requirement.name}{requirement.specifier}" for requirement in others],
@@ -95,7 +95,8 @@ def _installTorch(torch: Requirement) -> None:
     if sys.platform == "win32":
         specifier += f",{NEWEST_TORCH_ON_WINDOWS}"
     utilities = importlib.import_module("PyTorchUtils")
-    with _constraints() as path:
+    # Not of torch itself: one that is too old has to be replaced.
+    with _constraints(*PROTECTED) as path:
         # The extension PyTorch takes no constraints, but the pip it starts reads them from the environment. As an
         # address: pip splits the variable at spaces, which a path may have.
         previous = os.environ.get("PIP_CONSTRAINT")
@@ -112,10 +113,10 @@ def _installTorch(torch: Requirement) -> None:
 
 
 @contextlib.contextmanager
-def _constraints() -> Iterator[Path]:
-    """A file that keeps pip from replacing what Slicer is built with, and the PyTorch that is there."""
+def _constraints(*packages: str) -> Iterator[Path]:
+    """A file that keeps pip from replacing packages that are there."""
     lines = []
-    for package in (*PROTECTED, "torch"):
+    for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             lines.append(f"{package}=={importlib.metadata.version(package)}\n")
     with tempfile.TemporaryDirectory(prefix="sslseg-") as folder:
