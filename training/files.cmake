@@ -50,6 +50,7 @@ set(SSLSEG_PYTHON_SCRIPTS
   training/sslseg/contract/cohort.py
   training/sslseg/contract/errors.py
   training/sslseg/contract/events.py
+  training/sslseg/contract/exit_codes.py
   training/sslseg/contract/exports.py
   training/sslseg/contract/files.py
   training/sslseg/contract/formats.py

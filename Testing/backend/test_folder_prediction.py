@@ -89,6 +89,18 @@ def test_nothing_but_files_of_others_is_an_error(model: Path, studies: Path) -> 
         predict_folder(model, studies / "a" / "a.nii.gz", out, device="cpu")
 
 
+def test_several_folders_share_one_output_and_one_table(model: Path, studies: Path) -> None:
+    out = studies.parent / "out"
+    summary = predict_folder(model, [studies / "a", studies / "b"], out, device="cpu")
+    assert sorted(summary.done) == ["a.nii.gz", "b.nii.gz"]
+    assert len((out / "summary.csv").read_text().splitlines()) == 3
+    same = studies.parent / "same" / "a.nii.gz"
+    same.parent.mkdir()
+    same.write_bytes((studies / "a" / "a.nii.gz").read_bytes())
+    with pytest.raises(SSLSegError, match="would both become"):
+        predict_folder(model, [studies / "a", same], out, device="cpu")
+
+
 def test_a_table_lists_every_study(model: Path, studies: Path) -> None:
     summary = _predict(model, studies)
     with (studies.parent / "out" / "summary.csv").open(newline="") as file:

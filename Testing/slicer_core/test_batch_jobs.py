@@ -73,7 +73,10 @@ class TrainedTest(BatchCase):
         (scans / "broken.mrb").write_bytes(b"no scene")
         said = self.batch("predict", "--model", self.folder / "models" / "cubes", "--input", scans,
                           "--output", self.output, "--format", "seg.nrrd", "--device", "cpu")  # fmt: skip
-        self.assertEqual((said.code, said.err), (2, "1 were not segmented.\n"), said.out)
+        self.assertEqual((said.code, said.err), (11, "1 could not be opened.\n"), said.out)
+        listed = (self.output / "summary.csv").read_text()
+        self.assertIn("first.nii.gz,done,", listed)
+        self.assertIn("deep/study/CT_thorax.nrrd,done,", listed)
         self.assertIn("broken.mrb: Slicer cannot open the file.", said.out)
         written = {path.relative_to(self.output).as_posix() for path in self.output.rglob("*.seg.nrrd")}
         self.assertEqual(written, {"first.seg.nrrd", "deep/study/CT_thorax.seg.nrrd"})

@@ -44,8 +44,10 @@ class ArgumentsTest(unittest.TestCase):
 
     def test_values_are_exchanged_however_they_were_typed(self) -> None:
         arguments = Arguments(["predict", "--input", "a", "--model=m", "--input=b"])
-        self.assertEqual(arguments.changed(input="c"), ["predict", "--model=m", "--input", "c"])
-        self.assertEqual(arguments.changed(model=None), ["predict", "--input", "a", "--input=b"])
+        self.assertEqual(arguments.values("--input"), ["a", "b"])
+        changed = arguments.changed(input=["c", "d"])
+        self.assertEqual(changed, ["predict", "--model=m", "--input", "c", "--input", "d"])
+        self.assertEqual(arguments.changed(model=[]), ["predict", "--input", "a", "--input=b"])
 
     def test_what_is_no_option_is_found_among_them(self) -> None:
         arguments = Arguments(["init", "--copy", "cohort", "--images", "scans", "--organs=a=1"])

@@ -55,18 +55,23 @@ class Arguments:
         return not self.words or "--help" in self.words
 
     def option(self, name: str) -> str | None:
-        """The value of an option of the command; None where it was not typed."""
-        found = None
+        """The value of an option of the command, the last one typed; None where it was not typed."""
+        values = self.values(name)
+        return values[-1] if values else None
+
+    def values(self, name: str) -> list[str]:
+        """The values of an option that may be typed several times."""
+        found = []
         for index, word in enumerate(self.words):
             if word.startswith(f"{name}="):
-                found = word.partition("=")[2]
+                found.append(word.partition("=")[2])
             elif word == name and index + 1 < len(self.words):
-                found = self.words[index + 1]
+                found.append(self.words[index + 1])
         return found
 
-    def changed(self, **options: str | None) -> list[str]:
-        """The words with other values of options: `changed(input="staged")`; None takes an option out."""
-        names = {f"--{name}": value for name, value in options.items()}
+    def changed(self, **options: Sequence[str]) -> list[str]:
+        """The words with other values of options: `changed(input=["staged"])`."""
+        names = {f"--{name}": values for name, values in options.items()}
         words = []
         left = iter(self.words)
         for word in left:
@@ -75,7 +80,7 @@ class Arguments:
                 words.append(word)
             elif not joined:
                 next(left, None)
-        return words + [part for name, value in names.items() if value is not None for part in (name, value)]
+        return words + [part for name, values in names.items() for value in values for part in (name, value)]
 
     def positional(self, flags: Collection[str]) -> list[str]:
         """The words behind the command that are neither an option nor its value.

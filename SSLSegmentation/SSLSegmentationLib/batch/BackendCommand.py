@@ -59,7 +59,7 @@ class BackendCommand:
         lines = [line for line in printed.splitlines() if line.strip()]
         if code != 0 or not lines:
             raise SSLSegError(errors or exitSentence(code, printed))
-        return Path(lines[-1].partition(" ")[2])
+        return Path(lines[-1].partition(" ")[2]).absolute()
 
     def _run(self, words: Sequence[str], *, shown: bool) -> tuple[int, str, str]:
         """Exit code, what was printed unless it was shown, and what went wrong."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.exit_codes import FAULT, MENDABLE, STOPPED
 from sslseg.contract.jobs import Job
 from SSLSegmentationLib.batch.Arguments import Arguments
 from SSLSegmentationLib.batch.BackendCommand import BackendCommand
 from SSLSegmentationLib.batch.BatchSettings import BatchSettings
 from SSLSegmentationLib.batch.ImportRun import ImportRun
-from SSLSegmentationLib.batch.Interruption import EXIT_CODE, Interrupted, Interruption
+from SSLSegmentationLib.batch.Interruption import Interrupted, Interruption
 from SSLSegmentationLib.batch.JobRun import JobRun
 from SSLSegmentationLib.batch.PredictRun import PredictRun
 from SSLSegmentationLib.batch.Sources import SCENES, SLICER_VOLUMES
@@ -58,13 +59,13 @@ class Batch:
                 return self._run(Arguments(self._words))
             except SSLSegError as error:
                 self._terminal.complain(str(error))
-                return 2
+                return MENDABLE
             except Interrupted:
                 self._terminal.complain(_("Stopped."))
-                return EXIT_CODE
+                return STOPPED
             except Exception:
                 self._terminal.complain(traceback.format_exc())
-                return 1
+                return FAULT
 
     def _run(self, arguments: Arguments) -> int:
         settings = BatchSettings(_chosen(arguments.python), self._settings)

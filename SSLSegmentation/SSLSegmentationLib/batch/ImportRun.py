@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from sslseg.contract.cohort import FILE_NAME, Cohort
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
+from sslseg.contract.exit_codes import MENDABLE, STOPPED
 from sslseg.contract.imports import Refusal, read_refusals
 from sslseg.contract.jobs import Job, JobState
 from sslseg.contract.labels import parse_labels
@@ -20,7 +21,7 @@ from sslseg.contract.settings import ImportSettings
 from SSLSegmentationLib.batch.Arguments import Arguments
 from SSLSegmentationLib.batch.BackendCommand import BackendCommand
 from SSLSegmentationLib.batch.DicomSeriesIndex import seriesIn
-from SSLSegmentationLib.batch.Interruption import EXIT_CODE, Interruption
+from SSLSegmentationLib.batch.Interruption import Interruption
 from SSLSegmentationLib.batch.JobRun import JobRun
 from SSLSegmentationLib.batch.OpenedFile import besideVolume
 from SSLSegmentationLib.batch.OrgansFile import isSegmentation, writeOrgans
@@ -74,7 +75,7 @@ class ImportRun:
             if organs is not None and isSegmentation(Path(organs)):
                 table = Path(place) / "organs.json"
                 writeOrgans(Path(organs), table)
-                arguments = Arguments(arguments.changed(organs=str(table)))
+                arguments = Arguments(arguments.changed(organs=[str(table)]))
             return self._init(arguments)
 
     def import_(self, arguments: Arguments) -> int:
@@ -148,7 +149,7 @@ class ImportRun:
             refusals = self._sorted(refusals, job, added)
         added.refusals += refusals
         # What was refused is told one by one; that a job of theirs alone has failed says nothing more.
-        return 0 if code == 2 and read_refusals(job.folder) else code
+        return 0 if code == MENDABLE and read_refusals(job.folder) else code
 
     def _sorted(self, refusals: list[Refusal], job: Job, added: Added) -> list[Refusal]:
         """Import the series of folders that hold several; what is still refused."""
@@ -181,10 +182,10 @@ class ImportRun:
         )
         if self._interruption.isAsked:
             self._terminal.complain(_("Stopped before all was imported."))
-            return EXIT_CODE
+            return STOPPED
         if added.refusals:
             self._terminal.complain(_("{count} were not imported.").format(count=len(added.refusals)))
-            return code or 2
+            return code or MENDABLE
         return code
 
 

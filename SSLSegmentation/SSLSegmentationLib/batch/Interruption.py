@@ -10,10 +10,9 @@ from typing import Any
 
 import slicer
 
+from sslseg.contract.exit_codes import STOPPED
 from SSLSegmentationLib.logic.ProcessLauncher import Process
 
-EXIT_CODE = 130
-"""What shells answer for a program that Ctrl-C has ended."""
 PAUSE_SECONDS = 0.05
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Also what a closed terminal and a computer that shuts down send."""
@@ -74,4 +73,4 @@ class Interruption:
             return
         for process in self._processes:
             process.kill()
-        os._exit(EXIT_CODE)
+        os._exit(STOPPED)

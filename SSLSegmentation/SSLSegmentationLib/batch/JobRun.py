@@ -7,8 +7,9 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from sslseg.contract.events import Event, EventReader, read_events
+from sslseg.contract.exit_codes import FAULT, MENDABLE, STOPPED
 from sslseg.contract.jobs import Job, JobState
-from SSLSegmentationLib.batch.Interruption import EXIT_CODE, Interruption
+from SSLSegmentationLib.batch.Interruption import Interruption
 from SSLSegmentationLib.batch.Terminal import Terminal
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.JobLogic import JobLogic, Setup
@@ -84,11 +85,11 @@ class JobRun:
         """0: done; 2: a person can mend it; 1: a fault of the program; 130: stopped by a person."""
         if state is JobState.FINISHED:
             left = (event.fields.get("failed") for event in _lastRun(job) if event.event == "warning")
-            return 2 if any(left) else 0
+            return MENDABLE if any(left) else 0
         if state is JobState.CANCELLED:
-            return EXIT_CODE
+            return STOPPED
         failures = [event for event in _lastRun(job) if event.event == "failed"]
-        return 2 if failures and failures[-1].fields.get("kind") == "user" else 1
+        return MENDABLE if failures and failures[-1].fields.get("kind") == "user" else FAULT
 
     def _tellEnd(self, monitor: JobMonitor) -> None:
         if monitor.state is JobState.FINISHED:

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from sslseg.contract.cohort import free_name
 from sslseg.contract.errors import SSLSegError
+from sslseg.contract.exit_codes import code_of_failed_studies, failed_studies_of
 from SSLSegmentationLib.batch.Arguments import Arguments
 from SSLSegmentationLib.batch.BackendCommand import BackendCommand
 from SSLSegmentationLib.batch.Interruption import Interruption
@@ -46,21 +47,21 @@ class PredictRun:
             SSLSegError: the folder of the results is missing among the arguments.
             Interrupted: Ctrl-C has ended it.
         """
-        given, output = arguments.option("--input"), arguments.option("--output")
-        sources = sortSources([Path(given or "")], outside=None if output is None else Path(output))
-        if given is None or output is None or not sources.forSlicer:
+        output = arguments.option("--output")
+        outside = None if output is None else Path(output)
+        sources = sortSources(map(Path, arguments.values("--input")), outside)
+        if output is None or not sources.forSlicer:
             return self._backend.show(arguments.words)
-        codes = [self._backend.show(arguments.words)] if sources.forBackend else []
         with tempfile.TemporaryDirectory(prefix="sslseg-", dir=slicer.app.temporaryPath) as place:
             folder = Path(place)
             refused = self._translate(sources.forSlicer, folder)
-            if any(folder.iterdir()):
-                codes.append(self._backend.show(arguments.changed(input=place)))
+            inputs = [*map(str, sources.forBackend), *([place] if any(folder.iterdir()) else [])]
+            code = self._backend.show(arguments.changed(input=inputs)) if inputs else 0
         if refused:
-            self._terminal.complain(_("{count} were not segmented.").format(count=refused))
-            codes.append(2)
-        # A fault of the program outweighs what a person can mend.
-        return min(filter(None, codes), default=0)
+            self._terminal.complain(_("{count} could not be opened.").format(count=refused))
+            failed = failed_studies_of(code)
+            return code if failed is None else code_of_failed_studies(failed + refused)
+        return code
 
     def _translate(self, sources: Sequence[Source], folder: Path) -> int:
         """Lay down the volumes of files as files that the backend reads; how many files could not be opened."""

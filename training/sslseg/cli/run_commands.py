@@ -14,6 +14,7 @@ from sslseg.cli.console import EventConsole, out
 from sslseg.contract.cohort import Cohort, Use, check_name, free_name
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.events import read_events
+from sslseg.contract.exit_codes import code_of_failed_studies
 from sslseg.contract.jobs import Job, JobSettings, JobState
 from sslseg.contract.settings import (
     ExportSettings,
@@ -37,11 +38,6 @@ Precision = Annotated[
 Prepare = Annotated[
     bool, typer.Option("--prepare", help="Only make the job's folder; 'sslseg run' or 'job pack' takes it.")
 ]
-
-
-_FAILED = 10
-"""Exit code of a folder's prediction when studies failed, to which their number is added."""
-_MOST_COUNTED = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -138,7 +134,10 @@ def predict(
         str | None, typer.Option(help="Case ids with commas between them, or: all, test, unlabelled.")
     ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="Without a cohort: a volume, or a folder of volumes.")
+        list[Path] | None,
+        typer.Option(
+            "--input", help="Without a cohort: a volume, or a folder of volumes; may be given several times."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Without a cohort: where the label maps go.")] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Overlap of neighbouring windows.")] = 0.5,
@@ -186,7 +185,7 @@ def predict(
             "No model is given", remedy="Add --model NAME; 'sslseg status COHORT' lists the models."
         )
     if cohort is None:
-        if input_ is None or output is None:
+        if not input_ or output is None:
             raise SSLSegError("Nothing to predict is given", remedy="Give a COHORT, or --input and --output.")
         _predict_volumes(
             Path(model),
@@ -201,7 +200,7 @@ def predict(
             file_format=format_,
         )
         return
-    if input_ is not None or output is not None:
+    if input_ or output is not None:
         raise SSLSegError("--input and --output go without a COHORT", remedy="Leave out one or the other.")
     if format_ != "nifti":
         raise SSLSegError(
@@ -332,12 +331,12 @@ def run_to_end(job: Job, *, parent: int | None = None) -> None:
     out.print(f"[green]Done[/] in {duration(events[-1].time - started)}.")
 
 
-def _predict_volumes(model: Path, source: Path, output: Path, **options: Any) -> None:
+def _predict_volumes(model: Path, sources: list[Path], output: Path, **options: Any) -> None:
     from sslseg.predict.folder_prediction import predict_folder
     from sslseg.report.folder_report import write_folder_report
 
     with EventConsole(f"Predicting with {model.name}").shown() as console:
-        summary = predict_folder(model, source, output, events=console, **options)
+        summary = predict_folder(model, sources, output, events=console, **options)
     report = write_folder_report(output, model.resolve().name, summary)
     earlier = f", {len(summary.skipped)} done before" if summary.skipped else ""
     out.print(f"[green]{len(summary.done)} segmented[/]{earlier}, in {escape(str(output))}")
@@ -349,7 +348,7 @@ def _predict_volumes(model: Path, source: Path, output: Path, **options: Any) ->
         for name, reason in summary.failed:
             table.add_row(escape(str(name)), escape(reason))
         out.print(table)
-        raise typer.Exit(_FAILED + min(len(summary.failed), _MOST_COUNTED))
+        raise typer.Exit(code_of_failed_studies(len(summary.failed)))
 
 
 def checked(kind: type[Any], **fields: Any) -> Any:

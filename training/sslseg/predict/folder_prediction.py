@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sslseg.predict.studies import FolderSummary, Studies, write_summary
 
 def predict_folder(
     model_path: str | Path,
-    input_path: str | Path,
+    input_path: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     overlap: float = 0.5,
@@ -45,7 +46,7 @@ def predict_folder(
     Args:
         model_path: a model folder.
         input_path: a volume, a folder of a DICOM series, or a folder that holds such things at any depth; its
-            structure is repeated in `output`.
+            structure is repeated in `output`. It may be several of them.
         output: folder for the results.
         overlap: share by which neighbouring windows overlap, 0 to 0.9.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -67,7 +68,8 @@ def predict_folder(
     model = load_model(model_path)
     root = Path(output)
     labels = tuple(model.plan.labels) if file_format == "seg.nrrd" else None
-    scans = _scans(Path(input_path), root, uncertainty=uncertainty, labels=labels)
+    given = [input_path] if isinstance(input_path, str | Path) else input_path
+    scans = _scans([Path(path) for path in given], root, uncertainty=uncertainty, labels=labels)
     sink = events or _Silence()
     predictor = VolumePredictor(
         model,
@@ -108,33 +110,42 @@ class _Silence:
         pass
 
 
-def _scans(source: Path, output: Path, *, uncertainty: bool, labels: tuple[Label, ...] | None) -> list[Scan]:
-    """Every volume and where its results go: a segmentation of `labels`, or a label map where that is None."""
+def _volumes(source: Path, output: Path) -> tuple[Path, list[Path]]:
+    """The folder that names are relative to, and the volumes in it."""
     if not source.is_dir() or is_volume_path(source):
         # A single path is taken at its word; reading says what is wrong with it.
-        volumes, root = [source], source.parent
-    else:
-        # Earlier results must not be predicted again when they lie inside the folder of the images.
-        root = source
-        volumes = [path for path in find_volumes(source) if not _lies_in(path, output, root)]
+        return source.parent, [source]
+    # Earlier results must not be predicted again when they lie inside the folder of the images.
+    volumes = [path for path in find_volumes(source) if not _lies_in(path, output, source)]
     if not volumes:
         raise SSLSegError(
             "There is no volume in the folder",
             file=source,
             remedy="Give a folder with NIfTI, NRRD, MetaImage files or DICOM series.",
         )
-    places = {path: output / path.parent.relative_to(root) for path in volumes}
+    return source, volumes
+
+
+def _scans(
+    sources: Sequence[Path], output: Path, *, uncertainty: bool, labels: tuple[Label, ...] | None
+) -> list[Scan]:
+    """Every volume and where its results go: a segmentation of `labels`, or a label map where that is None."""
+    found = (_volumes(source, output) for source in sources)
+    roots = {path: root for root, volumes in found for path in volumes}
     suffix = ".nii.gz" if labels is None else SEGMENTATION_SUFFIX
-    targets = {path: places[path] / f"{volume_stem(path)}{suffix}" for path in volumes}
+    targets = {
+        path: output / path.parent.relative_to(root) / f"{volume_stem(path)}{suffix}"
+        for path, root in roots.items()
+    }
     repeated = [target for target, count in Counter(targets.values()).items() if count > 1]
     if repeated:
-        same = [path for path in volumes if targets[path] == repeated[0]]
+        same = [path for path in targets if targets[path] == repeated[0]]
         raise SSLSegError(
             f"{same[0].name} and {same[1].name} would both become {repeated[0].name}",
             file=same[0].parent,
             remedy="Rename one of them.",
         )
-    replaced = [path for path in volumes if targets[path].resolve() == path.resolve()]
+    replaced = [path for path in targets if targets[path].resolve() == path.resolve()]
     if replaced:
         raise SSLSegError(
             "The result would replace the volume itself",
@@ -143,7 +154,7 @@ def _scans(source: Path, output: Path, *, uncertainty: bool, labels: tuple[Label
         )
     return [
         Scan(
-            name=path.relative_to(root).as_posix(),
+            name=path.relative_to(roots[path]).as_posix(),
             image=path,
             label_map=target,
             uncertainty=target.with_name(f"{volume_stem(path)}_uncertainty.nii.gz") if uncertainty else None,
