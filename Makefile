@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo screenshots test lint format clean
 
 setup: $(READY)
 
@@ -16,6 +16,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/sslseg demo --output build/demo
+
+# The pictures of the README: of COHORT, a folder with a model, or of phantoms.
+screenshots: $(READY)
+	PYTHONPATH=Testing $(BIN)/python -m screenshots $(if $(COHORT),--cohort "$(COHORT)")
 
 test: $(READY)
 	$(BIN)/python -m pytest

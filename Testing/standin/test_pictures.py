@@ -63,6 +63,25 @@ def test_a_surface_is_seen_in_3d(a_scene, tmp_path):
     assert not (hidden[:, :, 0] - hidden[:, :, 2] > 80).any()
 
 
+def test_a_view_shows_what_it_shows_unless_it_is_fitted(a_scene):
+    node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    rendering.renderSlice("Red", size=(400, 300), offset=10)
+    node.SetFieldOfView(10, 7.5, 1)
+    node.JumpSliceByCentering(9, 15, 10)
+    pixels = rendering.renderSlice("Red", size=(400, 300), fit=False).astype(int)
+    assert (pixels[:, :, 0] - pixels[:, :, 1] > 60).mean() > 0.9
+
+
+def test_organs_fill_the_picture_from_wherever_they_are_seen(a_scene):
+    a_scene.CreateClosedSurfaceRepresentation()
+    for azimuth, elevation in ((0, 0), (30, 10)):
+        pixels = rendering.render3D(size=(200, 100), fill=True, azimuth=azimuth, elevation=elevation).astype(
+            int
+        )
+        rows, _columns = np.nonzero(pixels[:, :, 0] - pixels[:, :, 2] > 80)
+        assert 60 < rows.max() - rows.min() < 100
+
+
 def test_four_views_are_one_picture(a_scene):
     assert rendering.renderViews(size=(90, 80)).shape == (160, 180, 3)
 

@@ -138,13 +138,20 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         if not self.isCollapsed():
             self._hiddenByUs.clear()
         self.setMaximumHeight(self.fontMetrics().height() + 8 if self.isCollapsed() else 16777215)
-        self.setFlat(self.isCollapsed())  # no frame around nothing
         self.updateGeometry()
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
         if event.added() and self.isCollapsed():
             QtCore.QTimer.singleShot(0, self, self._fold)
         super().childEvent(event)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        option = QtWidgets.QStyleOptionGroupBox()
+        self.initStyleOption(option)
+        if self.isCollapsed():  # no frame around nothing
+            option.subControls &= ~QtWidgets.QStyle.SubControl.SC_GroupBoxFrame
+        painter = QtWidgets.QStylePainter(self)
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_GroupBox, option)
 
     collapsed = Property(bool, isCollapsed, setCollapsed)
 
