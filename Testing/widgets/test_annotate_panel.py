@@ -103,6 +103,18 @@ class OpenCaseInPanelTest(PanelCase):
         self.panel.editorFrame.editor.setCurrentSegmentID(self.logic.segmentId(GULLET))
         self.assertEqual(self.panel.organTable.selected, GULLET)
 
+    def test_the_active_effect_is_told_once_for_each_change(self) -> None:
+        effects: list[str] = []
+        self.panel.editorFrame.effectChanged.connect(effects.append)
+        self.open("first")
+        node = self.panel.editorFrame.editor.mrmlSegmentEditorNode()
+        self.panel.editorFrame.editor.setActiveEffectByName("Draw")
+        node.Modified()
+        self.panel.exit()
+        self.panel.cleanup()
+        node.SetActiveEffectName("Paint")
+        self.assertEqual(effects, ["Draw", ""])
+
     def test_an_organ_can_be_hidden_in_the_views(self) -> None:
         self.open("first")
         self.ui.organTable.item(1, 0).setCheckState(0)

@@ -126,6 +126,15 @@ class SectionsTest(ModuleTestCase):
         self.module.panels[Section.REVIEW].correctionAsked.emit("liver")
         self.assertTrue(self.is_open(Section.ANNOTATE))
 
+    def test_the_keys_of_the_editor_and_of_its_effect_are_left_to_it_while_it_is_shown(self) -> None:
+        frame = self.module.panels[Section.ANNOTATE].editorFrame
+        with mock.patch.object(self.module.panels[Section.REVIEW], "setEditing") as shared:
+            self.module.section(Section.ANNOTATE).collapsed = False
+            frame.effectChanged.emit("Draw")
+            self.module.section(Section.ANNOTATE).collapsed = True
+        self.assertEqual([tuple(call.args) for call in shared.call_args_list][-3:],
+                         [(True, ""), (True, "Draw"), (False, "Draw")])  # fmt: skip
+
     def test_setup_opens_when_a_person_wants_to_train_without_a_backend(self) -> None:
         self.module.panels[Section.TRAIN].setupWanted.emit()
         self.assertTrue(self.is_open(Section.SETUP))

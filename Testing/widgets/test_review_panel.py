@@ -264,8 +264,10 @@ class KeysTest(ReviewPanelCase):
         self.assertFalse(self.panel.shortcuts.press("Space"))
         self.assertFalse(self.panel.shortcuts.press("1"))
         self.press("A")
+        self.panel.setEditing(True, "Draw")
+        self.assertFalse(self.panel.shortcuts.press("A"))
         self.panel.setEditing(False)
-        self.press("Space")
+        self.press("Space", "A")
 
     def test_every_button_with_a_key_says_so_and_the_keys_can_be_listed(self):
         self.open()

@@ -7,6 +7,8 @@ from typing import Any
 
 import slicer
 
+from SSLSegmentationLib.logic.Signal import Signal
+
 EDITOR_TAG = "SSLSegmentation"
 UNDO_STATES = 10
 HIDDEN_PARTS = (
@@ -29,12 +31,16 @@ class EditorFrame:
 
     Attributes:
         editor: the qMRMLSegmentEditorWidget.
+        effectChanged: another effect is active; with its name, which is empty for none.
     """
 
     def __init__(self, frame: Any, onSegment: Callable[[str], Any]) -> None:
         self._onSegment = onSegment
         self._isActive = False
         self._case: tuple[Any, Any] | None = None
+        self._effect = ""
+        self._observation: tuple[Any, int] | None = None
+        self.effectChanged = Signal()
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.setSegmentationNodeSelectorVisible(False)
         self.editor.setSourceVolumeNodeSelectorVisible(False)
@@ -79,6 +85,7 @@ class EditorFrame:
     def close(self) -> None:
         """The panel goes."""
         self.release()
+        self._observe(None)
         self.editor.setMRMLSegmentEditorNode(None)
         self.editor.setMRMLScene(None)
 
@@ -95,6 +102,7 @@ class EditorFrame:
         # The node goes first: the editor keeps in it what it selects by itself when it gets the scene.
         if self.editor.mrmlSegmentEditorNode() is not node:
             self.editor.setMRMLSegmentEditorNode(node)
+            self._observe(node)
         if self.editor.mrmlScene() is None:
             self.editor.setMRMLScene(slicer.mrmlScene)
 
@@ -107,6 +115,20 @@ class EditorFrame:
                 self.editor.setActiveEffectByName("")
             self.editor.uninstallKeyboardShortcuts()
             self.editor.removeViewObservations()
+
+    def _observe(self, node: Any) -> None:
+        if self._observation is not None:
+            before, tag = self._observation
+            before.RemoveObserver(tag)
+        self._observation = None
+        if node is not None:
+            self._observation = (node, node.AddObserver("ModifiedEvent", self._onNodeModified))
+
+    def _onNodeModified(self, node: Any, event: Any) -> None:
+        effect = node.GetActiveEffectName() or ""
+        if effect != self._effect:
+            self._effect = effect
+            self.effectChanged.emit(effect)
 
     def _onCurrentSegmentChanged(self, segmentId: str) -> None:
         if segmentId and self._case is not None:

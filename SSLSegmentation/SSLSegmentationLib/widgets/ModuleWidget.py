@@ -94,12 +94,14 @@ class ModuleWidget:
             (self.caseLogic.opened, self._followCase),
             (self.caseLogic.stateChanged, self._adaptTimer),
             (self.sampleCohort.changed, self._showSample),
+            (self.panels[Section.ANNOTATE].editorFrame.effectChanged, self._shareKeys),
             (self.panels[Section.REVIEW].correctionAsked, self._onCorrectionAsked),
             (self.panels[Section.TRAIN].setupWanted, self._onSetupWanted),
         )
         for signal, receiver in self._connections:
             signal.connect(receiver)
         self.section(Section.ANNOTATE).connect("contentsCollapsed(bool)", self._onAnnotateFolded)
+        self._effect = ""
         self._observeScene()
         slicer.app.connect("aboutToQuit()", self.onApplicationQuit)
 
@@ -255,8 +257,12 @@ class ModuleWidget:
         self._progress = now
 
     def _onAnnotateFolded(self, folded: bool) -> None:
+        self._shareKeys(self._effect)
+
+    def _shareKeys(self, effect: str) -> None:
         """Both the editor and the review have keys; while the editor is shown, its own go first."""
-        self.panels[Section.REVIEW].setEditing(not folded)
+        self._effect = effect
+        self.panels[Section.REVIEW].setEditing(not self.section(Section.ANNOTATE).collapsed, effect)
 
     def _onCorrectionAsked(self, organ: str) -> None:
         """A person wants to draw in a prediction."""

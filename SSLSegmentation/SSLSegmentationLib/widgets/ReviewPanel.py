@@ -29,6 +29,8 @@ ADVANCE_KEY = "SSLSegmentation/AdvanceAfterDecision"
 DIGITS = tuple("123456789")
 EDITOR_KEYS = frozenset({"Space", *DIGITS})
 """Keys that Slicer's Segment Editor has as well: the effects, and the last two of them in turn."""
+EFFECT_KEYS = {"Draw": frozenset({"A"})}
+"""Keys that an effect of it listens to in the views: what was drawn is applied."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class ReviewPanel:
         self._confirm = confirm or slicer.util.confirmOkCancelDisplay
         self._showError = showError or slicer.util.errorDisplay
         self._isEntered = False
-        self._isEditing = False
+        self._othersKeys: frozenset[str] = frozenset()
         self._section: Any = None
         self._afterSaving = AfterSaving(caseLogic)
         self.review = ReviewLogic(cohortLogic, caseLogic, jobLogic)
@@ -112,9 +114,9 @@ class ReviewPanel:
         self._enableKeys()
         self.display.stop()
 
-    def setEditing(self, isEditing: bool) -> None:
-        """Whether the Segment Editor is listening to its own keys: it goes first where both have one."""
-        self._isEditing = isEditing
+    def setEditing(self, isEditing: bool, effect: str = "") -> None:
+        """Leave the keys that Slicer's Segment Editor has, too, to it while it listens; `effect` is its active one."""
+        self._othersKeys = EDITOR_KEYS | EFFECT_KEYS.get(effect, frozenset()) if isEditing else frozenset()
         self._enableKeys()
 
     def cleanup(self) -> None:
@@ -254,7 +256,7 @@ class ReviewPanel:
         lines.append(("1 … 9", _("select an organ")))
         table = _twoColumns([f"<b>{key}</b>&nbsp; {words}" for key, words in lines])
         ui.helpLabel.text = table + _(
-            "While the Annotate section is open, digits and Space are the editor's."
+            "While the Annotate section is open, digits and Space are the editor's, and A belongs to its effect Draw."
         )
         ui.helpLabel.visible = False
         ui.helpButton.connect("toggled(bool)", ui.helpLabel.setVisible)
@@ -384,9 +386,7 @@ class ReviewPanel:
 
     def _enableKeys(self) -> None:
         isOpen = self._section is None or not self._section.collapsed
-        self.shortcuts.setEnabled(
-            self._isEntered and isOpen, without=EDITOR_KEYS if self._isEditing else frozenset()
-        )
+        self.shortcuts.setEnabled(self._isEntered and isOpen, without=self._othersKeys)
 
     def _try(self, action: Callable[[], Any]) -> None:
         try:
