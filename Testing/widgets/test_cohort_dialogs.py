@@ -64,6 +64,13 @@ class NewCohortTest(CohortCase):
         self.assertEqual((cohort.modality, list(cohort.labels)), ("MR", list(heart.labels)))
         self.assertEqual(self.dialog.widget.result(), 1)
 
+    def test_the_dialog_is_gone_once_it_was_answered(self) -> None:
+        widget = self.dialog.widget
+        qt.QTimer.singleShot(0, widget.reject)
+        self.assertFalse(self.dialog.ask())
+        qt.QCoreApplication.sendPostedEvents(widget, qt.QEvent.DeferredDelete)
+        self.assertFalse(bool(widget))
+
     def test_a_preset_brings_the_kind_of_images_it_is_meant_for(self) -> None:
         for title, modality in (("Brain MR", "MR"), ("Heart", "MR"), ("Abdomen CT", "CT"), ("Heart", "CT")):
             self.choosePreset(title)

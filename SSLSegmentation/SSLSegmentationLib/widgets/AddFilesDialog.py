@@ -60,8 +60,11 @@ class AddFilesDialog:
         self._refresh()
 
     def ask(self) -> ImportSettings | None:
-        """Show the dialog; what was chosen, or None."""
-        return self.settings() if self.widget.exec_() and self._paths else None
+        """Show the dialog, once; what was chosen, or None."""
+        try:
+            return self.settings() if self.widget.exec_() and self._paths else None
+        finally:
+            self.widget.deleteLater()
 
     def settings(self) -> ImportSettings:
         """What was chosen, as an import takes it."""

@@ -369,7 +369,9 @@ class CohortPanel:
     def _onContextMenu(self, position: Any) -> None:
         caseIds = self.table.selectedIds()
         if caseIds:
-            self.menuOf(caseIds).exec_(self.ui.caseView.viewport().mapToGlobal(position))
+            menu = self.menuOf(caseIds)
+            menu.exec_(self.ui.caseView.viewport().mapToGlobal(position))
+            menu.deleteLater()
 
     def _showFolderOf(self, caseId: str) -> None:
         cohort = self._cohorts.cohort

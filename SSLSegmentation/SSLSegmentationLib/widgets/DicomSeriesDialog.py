@@ -60,8 +60,11 @@ class DicomSeriesDialog:
         self._refresh()
 
     def ask(self) -> list[DicomSeries]:
-        """Show the dialog; what was chosen, or nothing."""
-        return self.chosen() if self.widget.exec_() else []
+        """Show the dialog, once; what was chosen, or nothing."""
+        try:
+            return self.chosen() if self.widget.exec_() else []
+        finally:
+            self.widget.deleteLater()
 
     def chosen(self) -> list[DicomSeries]:
         """The ticked series with their files."""

@@ -83,8 +83,11 @@ class NewCohortDialog:
         self._showPreset()
 
     def ask(self) -> bool:
-        """Show the dialog until the cohort is made; False if a person would rather not."""
-        return bool(self.widget.exec_())
+        """Show the dialog, once, until the cohort is made; False if a person would rather not."""
+        try:
+            return bool(self.widget.exec_())
+        finally:
+            self.widget.deleteLater()
 
     @property
     def folder(self) -> Path | None:

@@ -57,8 +57,11 @@ class SceneVolumesDialog:
         self._refresh()
 
     def ask(self) -> list[SceneCase]:
-        """Show the dialog; what was chosen, or nothing."""
-        return self.chosen() if self.widget.exec_() else []
+        """Show the dialog, once; what was chosen, or nothing."""
+        try:
+            return self.chosen() if self.widget.exec_() else []
+        finally:
+            self.widget.deleteLater()
 
     def chosen(self) -> list[SceneCase]:
         """The ticked volumes with their segmentations."""
