@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import types
@@ -206,6 +207,22 @@ class InitTest(ImportCase):
         self.assertEqual(said.code, 2)
         self.assertIn("Add --modality CT or --modality MR.", said.err)
         self.assertFalse(self.folder.exists())
+        (self.scans / "study.mrb").rename(self.place / "good.mrb")
+        (self.scans / "study.mrb").write_bytes(b"no scene")
+        self.assertEqual(self.batch(*words, "--modality", "MR").code, 2)
+        self.assertFalse(self.folder.exists(), "nothing is left of a cohort of nothing")
+        (self.place / "good.mrb").replace(self.scans / "study.mrb")
+        here = Path.cwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir(self.place)
+        words = (
+            "init",
+            "new",
+            "--images",
+            "scans",
+            "--organs",
+            ORGANS,
+        )  # paths start where the batch was started
         said = self.batch(*words, "--modality", "MR")
         self.assertEqual(said.code, 0, said.err)
         self.assertEqual((self.cohort().modality, self.cohort().name), ("MR", "new"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -113,7 +114,12 @@ class ImportRun:
         else:
             self._create(folder, arguments)
         self._cohorts.openCohort(folder)
-        return self._tell(self._addFromScenes(sources.forSlicer), code)
+        added = self._addFromScenes(sources.forSlicer)
+        code = self._tell(added, code)
+        if not sources.forBackend and not added.cases:
+            self._cohorts.closeCohort()
+            _removeEmpty(folder)
+        return code
 
     def _create(self, folder: Path, arguments: Arguments) -> None:
         """An empty cohort for scenes alone, of which the backend knows nothing."""
@@ -187,6 +193,15 @@ class ImportRun:
             self._terminal.complain(_("{count} were not imported.").format(count=len(added.refusals)))
             return code or MENDABLE
         return code
+
+
+def _removeEmpty(folder: Path) -> None:
+    """Take a cohort away that was made for nothing: the same command shall work once its files are mended."""
+    for name in (FILE_NAME, ".cohort.lock"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder / "cache", folder):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def _imported(job: Job) -> list[str]:

@@ -74,7 +74,7 @@ def segmentationsOf(path: Path) -> Iterator[list[Any]]:
     """
     with _addedNodes():
         earlier = set(sceneSegmentations())
-        source = Source(path, Path(path.name))
+        source = Source(path.absolute(), Path(path.name))
         if source.isScene:
             _load(source)
         else:

@@ -55,16 +55,17 @@ def sortSources(paths: Iterable[Path], outside: Path | None = None) -> Sources:
     """
     forBackend: list[Path] = []
     forSlicer: list[Source] = []
-    for path in paths:
+    for given in paths:
+        path = given.absolute()  # Slicer leaves the current folder while it unpacks a bundle
         if path.is_dir():
             found, others = _search(path, outside)
             forSlicer += found
             if others or not found:
-                forBackend.append(path)
+                forBackend.append(given)
         elif path.exists() and not format_suffix(path) and not is_dicom_file(path):
             forSlicer.append(Source(path, Path(path.name)))
         else:
-            forBackend.append(path)
+            forBackend.append(given)
     return Sources(tuple(forBackend), tuple(forSlicer))
 
 
