@@ -68,7 +68,7 @@ class NewCohortTest(CohortCase):
         widget = self.dialog.widget
         qt.QTimer.singleShot(0, widget.reject)
         self.assertFalse(self.dialog.ask())
-        qt.QCoreApplication.sendPostedEvents(widget, qt.QEvent.DeferredDelete)
+        qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)
         self.assertFalse(bool(widget))
 
     def test_a_preset_brings_the_kind_of_images_it_is_meant_for(self) -> None:
