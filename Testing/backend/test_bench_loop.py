@@ -11,7 +11,7 @@ import pytest
 from tiny_training import ORGANS, write_volumes
 
 from sslseg.bench.quality import QualitySettings, agreement, bench_quality
-from sslseg.bench.ranking import LoopSettings, Point, bench_ranking, loop_table
+from sslseg.bench.ranking import LoopSettings, Point, _held_against, bench_ranking, loop_table
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.jobs import Job, JobState
@@ -56,7 +56,8 @@ def test_both_strategies_begin_alike_and_grow_case_by_case(dataset: Path, tmp_pa
         ("seed0-random-2", "seed0-random-1", 1),
         ("seed0-ranked-2", "seed0-ranked-1", 1),
     ]
-    assert "| 3 |" in (tmp_path / "loop.md").read_text() and (tmp_path / "loop.png").exists()
+    told = (tmp_path / "loop.md").read_text()
+    assert "| 3 |" in told and "over 2 rankings" in told and (tmp_path / "loop.png").exists()
 
 
 def test_a_loop_that_was_stopped_goes_on_and_does_nothing_twice(dataset: Path, tmp_path: Path) -> None:
@@ -79,6 +80,16 @@ def test_a_loop_that_was_stopped_goes_on_and_does_nothing_twice(dataset: Path, t
     assert len(points) == 6 and len(whole) == 12 - 4
     whole.clear()
     assert bench_ranking(a_loop(dataset), tmp_path, counted, lambda _: None) == points and not whole
+
+
+def test_a_ranking_is_held_against_what_is_really_bad() -> None:
+    names = [f"case_{number}" for number in range(8)]
+    dice = {name: 0.1 * number for number, name in enumerate(names)}
+    perfect = _held_against(0, 2, {name: 1 - dice[name] for name in names}, dice, names[:2])
+    assert (perfect.spearman, perfect.worst_found, perfect.chosen) == (-1, 1, pytest.approx(0.05))
+    one_of_two = dict.fromkeys(names, 0.5) | {"case_1": 0.9, "case_7": 0.8}
+    assert _held_against(0, 2, one_of_two, dice, names[:2]).worst_found == 0.5
+    assert _held_against(0, 2, dict.fromkeys(names, 0.5), dice, names[:2]).spearman == 0
 
 
 def test_a_pool_that_is_too_small_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -180,12 +180,12 @@ def agreement(estimate: Array, dice: Array, organs: Sequence[str], *, is_dice: b
     """How an estimate goes with the true Dice; an organ of fewer than three cases has no correlation of its own."""
     names = np.array(organs)
     within = [
-        _spearman(estimate[names == organ], dice[names == organ])
+        spearman(estimate[names == organ], dice[names == organ])
         for organ in sorted(set(organs))
         if (names == organ).sum() >= 3
     ]
     return Agreement(
-        pooled=_spearman(estimate, dice),
+        pooled=spearman(estimate, dice),
         within=float(np.mean(within)) if within else 0.0,
         error=float(np.abs(estimate - dice).mean()) if is_dice else None,
     )
@@ -274,7 +274,8 @@ def _truths(judge: Judge, evaluation: Evaluation) -> dict[str, list[Known]]:
     return truths
 
 
-def _spearman(first: Array, second: Array) -> float:
+def spearman(first: Array, second: Array) -> float:
+    """Spearman's correlation; 0 where one side does not vary."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(stats.spearmanr(first, second).statistic)

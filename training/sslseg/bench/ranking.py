@@ -7,7 +7,7 @@ same cases and the same model; every later model starts from the one before, as 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from sslseg.bench.experiment import run_experiment
+from sslseg.bench.quality import spearman
 from sslseg.contract.cohort import Cohort, Use
 from sslseg.contract.errors import SSLSegError
 from sslseg.contract.files import read_json, write_json, write_text
 from sslseg.contract.jobs import Job
 from sslseg.contract.quality import read_ranking
 from sslseg.contract.settings import Preset, RankSettings, TrainSettings
+from sslseg.contract.strict import from_json, to_json
+from sslseg.evaluate.evaluation import Pair, evaluate_pairs
 from sslseg.jobs.finishing import RunJob, finish_job
 from sslseg.report.figures import dice_vs_steps_figure, save_figure
 
@@ -81,6 +84,27 @@ class Point:
     organs: dict[str, float | None]
 
 
+@dataclass(frozen=True)
+class Finding:
+    """How well a ranking tells which of the cases that are left were segmented badly.
+
+    Attributes:
+        seed: of the loop.
+        annotated: cases that its model learned from.
+        pool: mean true Dice of the cases that are left.
+        chosen: of those that the ranking puts first.
+        spearman: between the uncertainty and the true Dice; negative where it tells.
+        worst_found: share of the worst quarter that is in the least certain quarter; 0.25 by chance.
+    """
+
+    seed: int
+    annotated: int
+    pool: float
+    chosen: float
+    spearman: float
+    worst_found: float
+
+
 def bench_ranking(
     settings: LoopSettings, output: Path, run: RunJob, announce: Callable[[str], None]
 ) -> list[Point]:
@@ -105,7 +129,7 @@ def bench_ranking(
             announce(
                 f"seed {point.seed}, {point.strategy}, {point.annotated} annotated: Dice {point.dice:.3f}"
             )
-            _write(settings, output, points)
+            _write(settings, output, points, bench.findings)
     return points
 
 
@@ -114,6 +138,7 @@ class _Bench:
         self.settings, self.output, self.run = settings, output, run
         self.folder = output / "cohort"
         self.expert = self._prepare()
+        self.findings: list[Finding] = []
 
     def play(self, seed: int) -> Iterator[Point]:
         """The models of both strategies, round by round; the first one is the same for both."""
@@ -174,7 +199,35 @@ class _Bench:
             ranking = read_ranking(Cohort.read(self.folder), model)
             assert ranking is not None
             write_json(path, [entry.case for entry in ranking.cases[:count]])
-        return [*annotated, *read_json(path)]
+        added = read_json(path)
+        self.findings.append(self._finding(seed, model, len(annotated), added))
+        return [*annotated, *added]
+
+    def _finding(self, seed: int, model: str, annotated: int, added: Sequence[str]) -> Finding:
+        """Hold the ranking of a model against the label maps of the expert."""
+        path = self.output / "findings" / f"{model}.json"
+        if not path.exists():
+            cohort = Cohort.read(self.folder)
+            ranking = read_ranking(cohort, model)
+            assert ranking is not None
+            uncertainty = {entry.case: entry.uncertainty for entry in ranking.cases}
+            dice = self._true_dice(cohort, model, list(uncertainty))
+            write_json(path, to_json(_held_against(seed, annotated, uncertainty, dice, added)))
+        return from_json(Finding, read_json(path), file=path)
+
+    def _true_dice(self, cohort: Cohort, model: str, names: Sequence[str]) -> dict[str, float]:
+        """Mean Dice of the organs of each predicted case of the pool."""
+        pairs = [
+            Pair(name, cohort.folder / self.expert[name][0], cohort.prediction_path(model, name))
+            for name in names
+        ]
+        known = {name: self.expert[name][1] for name in names}
+        values = {label.name: label.value for label in cohort.labels}
+        dice: dict[str, list[float]] = {}
+        for row in evaluate_pairs(pairs, values, known=known).rows:
+            if row.dice is not None:
+                dice.setdefault(row.case, []).append(row.dice)
+        return {name: statistics.fmean(scores) for name, scores in dice.items()}
 
     def _annotate(self, chosen: Sequence[str]) -> None:
         """Only the chosen cases of the pool have their label map."""
@@ -215,8 +268,30 @@ class _Bench:
         return Point(seed, strategy, len(chosen), found["dice"], found["organs"])
 
 
-def loop_table(settings: LoopSettings, points: Sequence[Point]) -> str:
-    """A Markdown table with a line per number of annotated cases; differences are taken within each seed."""
+def _held_against(
+    seed: int,
+    annotated: int,
+    uncertainty: Mapping[str, float],
+    dice: Mapping[str, float],
+    chosen: Sequence[str],
+) -> Finding:
+    names = list(dice)
+    quarter = max(1, len(names) // 4)
+    worst = sorted(names, key=lambda name: dice[name])[:quarter]
+    uncertain = sorted(names, key=lambda name: -uncertainty[name])[:quarter]
+    correlation = spearman(*(np.array([values[name] for name in names]) for values in (uncertainty, dice)))
+    return Finding(
+        seed=seed,
+        annotated=annotated,
+        pool=round(statistics.fmean(dice.values()), 4),
+        chosen=round(statistics.fmean(dice[name] for name in chosen if name in dice), 4),
+        spearman=round(correlation, 4),
+        worst_found=round(len(set(worst) & set(uncertain)) / quarter, 4),
+    )
+
+
+def loop_table(settings: LoopSettings, points: Sequence[Point], findings: Sequence[Finding] = ()) -> str:
+    """Markdown: a line per number of annotated cases, differences taken within each seed; what the rankings found."""
     counts = sorted({point.annotated for point in points})
     lines = [
         f"{settings.dataset.name}: {settings.method}, {settings.steps} steps, then {settings.more_steps} more a "
@@ -237,12 +312,26 @@ def loop_table(settings: LoopSettings, points: Sequence[Point]) -> str:
             cells = [_spread([values[seed] for seed in both]) for values in (random, ranked)]
             cells.append(_spread([ranked[seed] - random[seed] for seed in both], sign="+"))
             lines.append(f"| {count} | " + " | ".join(cells) + f" | {', '.join(map(str, both))} |")
+    if findings:
+        lines += [
+            "",
+            f"Which predictions are bad, over {len(findings)} rankings of the cases not annotated yet: Spearman of "
+            f"uncertainty and true Dice {_mean(findings, 'spearman'):.2f}; of the worst quarter of the cases "
+            f"{100 * _mean(findings, 'worst_found'):.0f} % are in the least certain quarter (25 % by chance); true "
+            f"Dice {_mean(findings, 'pool'):.3f} on average, {_mean(findings, 'chosen'):.3f} in the cases put first.",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _write(settings: LoopSettings, output: Path, points: Sequence[Point]) -> None:
-    write_text(output / "loop.md", loop_table(settings, points))
-    write_json(output / "loop.json", [vars(point) for point in points])
+def _mean(findings: Sequence[Finding], name: str) -> float:
+    return statistics.fmean(getattr(finding, name) for finding in findings)
+
+
+def _write(
+    settings: LoopSettings, output: Path, points: Sequence[Point], findings: Sequence[Finding]
+) -> None:
+    write_text(output / "loop.md", loop_table(settings, points, findings))
+    write_json(output / "loop.json", {"points": to_json(list(points)), "findings": to_json(list(findings))})
     curves = {
         strategy: [
             [(float(p.annotated), p.dice) for p in points if (p.seed, p.strategy) == (seed, strategy)]
