@@ -166,6 +166,8 @@ def _special(native: Any, name: str) -> Any | None:
         return lambda kind, objectName=None: toPython(_firstBelow(native, kind, objectName))
     if name == "findChildren":
         return lambda kind, objectName=None: toPython(_allBelow(native, kind, objectName))
+    if name == "exec_":  # what Python 2 could not say has an underscore to this day
+        return builtin_qt_slot(native.exec, name, native)
     return None
 
 

@@ -61,8 +61,7 @@ def _find(nativeClass: type, name: str) -> Member:
     index = meta.indexOfProperty(name) if meta is not None else -1
     if index >= 0:
         return Member(PROPERTY, meta.property(index))
-    # What Python 2 could not say has an underscore to this day.
-    value = getattr(nativeClass, "exec" if name == "exec_" else name, _NOTHING)
+    value = getattr(nativeClass, name, _NOTHING)
     return _NOTHING if value is _NOTHING else Member(_kindOf(value), value)
 
 
