@@ -26,7 +26,7 @@ from sslseg.contract.jobs import JobState
 
 PREFIX = "SSLSegmentation/"
 """Of the module's settings."""
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds after which something that should have happened has not."""
 
 
