@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -56,10 +57,13 @@ class TrainedTest(BatchCase):
         job = Job.open(self.folder / "jobs" / "train-0001")
         self.assertEqual((job.state(), job.settings.steps), (JobState.FINISHED, 3))
 
-    def test_the_cases_of_the_cohort_are_segmented(self) -> None:
-        said = self.batch("predict", self.folder, "--model", "cubes", "--cases", "case_2", "--device", "cpu")
+    def test_the_cases_of_the_cohort_are_segmented_and_ranked(self) -> None:
+        said = self.batch("predict", self.folder, "--model", "cubes", "--device", "cpu")
         self.assertEqual((said.code, said.err), (0, ""), said.out)
         self.assertTrue(self.cohort().prediction_path("cubes", "case_2").exists())
+        said = self.batch("rank", self.folder, "--model", "cubes", "--json", "--device", "cpu")
+        self.assertEqual((said.code, said.err), (0, ""), said.out)
+        self.assertEqual([entry["case"] for entry in json.loads(said.out)["cases"]], ["case_2"])
 
     def test_studies_become_segmentations_that_slicer_opens_with_their_names_and_colours(self) -> None:
         scans = self.place / "scans"

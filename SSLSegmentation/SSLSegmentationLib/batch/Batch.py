@@ -25,8 +25,8 @@ from SSLSegmentationLib.logic.CohortLogic import CohortLogic, Settings
 from SSLSegmentationLib.logic.PythonFindings import findPython
 from SSLSegmentationLib.logic.SetupLogic import SetupLogic, SetupState
 
-JOBS = frozenset({"train", "predict", "rank", "export"})
-"""Commands whose work is a job of a cohort, which `--prepare` makes without running it."""
+JOBS = frozenset({"train", "predict", "export"})
+"""Commands that only run a job of a cohort; `--prepare` makes it without running it."""
 
 
 class Batch:
