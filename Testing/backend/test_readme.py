@@ -14,7 +14,8 @@ import sslseg
 from sslseg.methods import METHODS
 from sslseg.methods.base import RunSettings
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -55,7 +56,36 @@ def test_the_readme_says_of_each_method_what_the_command_line_says() -> None:
 
 
 def test_every_folder_of_the_code_is_in_the_readme() -> None:
-    package = Path(__file__).parents[2] / "training" / "sslseg"
+    package = CHECKOUT / "training" / "sslseg"
     for folder in package.iterdir():
         if any(folder.glob("*.py")):
             assert f"{folder.name}/" in README, folder.name
+
+
+def test_every_picture_is_there_small_and_shown() -> None:
+    shown = set(re.findall(r"!\[[^\]]+\]\((Resources/Screenshots/[^)]+)\)", README))
+    there = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "Resources" / "Screenshots").iterdir()}
+    assert shown == there
+    assert all((CHECKOUT / path).stat().st_size < 300_000 for path in there)
+
+
+def test_the_program_says_what_the_readme_gives_a_remedy_for() -> None:
+    table = README.partition("## When something goes wrong")[2].partition("\n## ")[0]
+    sentences = re.findall(r'^\| "(.*?)"', table, re.MULTILINE)
+    assert len(sentences) > 10
+    said = _said_in(CHECKOUT / "SSLSegmentation") | _said_in(CHECKOUT / "training" / "sslseg")
+    for sentence in sentences:
+        parts = [part.strip(" ,;.") for part in sentence.split("…")]
+        assert any(all(part in text for part in parts) for text in said), sentence
+
+
+def _said_in(folder: Path) -> set[str]:
+    """Every text in the code of a folder, parts that are put together at run time joined."""
+    texts: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                texts.add("".join(str(part.value) for part in node.values if isinstance(part, ast.Constant)))
+    return texts
