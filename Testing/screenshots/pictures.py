@@ -15,13 +15,11 @@ from standin import rendering
 
 from screenshots.cohorts import training_cohort, untrained_cohort
 from screenshots.framing import fill_views, show_organs
-from screenshots.window import PANEL_WIDTH, VIEWS_WIDTH, four_up, side_by_side, view_size
+from screenshots.window import HEIGHT, PANEL_WIDTH, VIEWS_WIDTH, four_up, side_by_side, view_size
 from screenshots.workplace import Workplace, workplace
 from sslseg.contract.cohort import AnnotatedSlices, Cohort
 from sslseg.contract.quality import Verdict, read_quality, read_ranking
 
-HEIGHT = 800
-"""Of the window, pixels."""
 TWO_ROUNDS = 1200
 """Milliseconds in which the module has looked twice at what happens elsewhere."""
 DIALOG_SIZE = (560, 520)

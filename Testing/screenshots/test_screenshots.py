@@ -14,8 +14,8 @@ from standin import rendering
 
 from screenshots.cohorts import beginning
 from screenshots.framing import fill_views, show_organs
-from screenshots.pictures import HEIGHT, PICTURES, Cohorts
-from screenshots.window import PANEL_WIDTH, VIEWS_WIDTH, save
+from screenshots.pictures import PICTURES, Cohorts
+from screenshots.window import GAP, HEIGHT, PANEL_WIDTH, VIEWS_WIDTH, save
 from sslseg.contract.quality import Verdict
 
 VIEW = (200, 150)
@@ -87,7 +87,7 @@ def test_the_review_of_a_cohort_is_pictured(tmp_path: Path) -> None:
         add_card(cohort, f"case_{number:04d}", verdict)
     add_ranking(cohort, {"case_0003": 0.9, "case_0004": 0.5})
     image = PICTURES["review"](Cohorts(cohort.folder, tmp_path / "work"))
-    assert (image.width(), image.height()) == (PANEL_WIDTH + VIEWS_WIDTH + 4, HEIGHT)
-    views = image.copy(PANEL_WIDTH + 4, 0, VIEWS_WIDTH, HEIGHT)
+    assert (image.width(), image.height()) == (PANEL_WIDTH + VIEWS_WIDTH + GAP, HEIGHT)
+    views = image.copy(PANEL_WIDTH + GAP, 0, VIEWS_WIDTH, HEIGHT)
     colors = {views.pixelColor(x, y).name() for x in range(0, VIEWS_WIDTH, 2) for y in range(0, HEIGHT, 2)}
     assert len(colors) > 100

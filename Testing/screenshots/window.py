@@ -12,7 +12,8 @@ import slicer
 from PySide6 import QtCore, QtGui
 from standin import rendering
 
-PANEL_WIDTH, VIEWS_WIDTH = 400, 660
+PANEL_WIDTH, VIEWS_WIDTH, HEIGHT = 400, 660, 800
+"""Pixels, of the panel and of the views beside it."""
 GAP = 4
 BAR_HEIGHT = 20
 AZIMUTH, ELEVATION = 30.0, 10.0
@@ -51,16 +52,16 @@ def four_up(size: tuple[int, int]) -> QtGui.QImage:
     return image
 
 
-def side_by_side(*images: QtGui.QImage, gap: int = GAP, background: str = "#808080") -> QtGui.QImage:
+def side_by_side(*images: QtGui.QImage) -> QtGui.QImage:
     """Pictures beside each other, aligned at the top."""
     height = max(image.height() for image in images)
-    width = sum(image.width() for image in images) + gap * (len(images) - 1)
-    canvas = _canvas((width, height), QtGui.QColor(background))
+    width = sum(image.width() for image in images) + GAP * (len(images) - 1)
+    canvas = _canvas((width, height), QtGui.QColor("#808080"))
     painter = QtGui.QPainter(canvas)
     x = 0
     for image in images:
         painter.drawImage(x, 0, image)
-        x += image.width() + gap
+        x += image.width() + GAP
     painter.end()
     return canvas
 

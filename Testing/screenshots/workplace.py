@@ -15,9 +15,8 @@ from SSLSegmentationLib.logic.WorkProgress import Section
 from SSLSegmentationLib.widgets.ModuleWidget import ModuleWidget
 from standin import rendering
 
-from screenshots.window import PANEL_WIDTH
+from screenshots.window import HEIGHT, PANEL_WIDTH
 
-WINDOW_HEIGHT = 900
 PATIENCE = 900.0
 """Seconds after which something that should have happened has not."""
 
@@ -36,7 +35,7 @@ class Workplace:
             _parameter_node, confirm=lambda question: True, showError=self.errors.append
         )
         # What is on screen is filled in; this is shown where nobody sees it.
-        self.module.widget.resize(PANEL_WIDTH, WINDOW_HEIGHT)
+        self.module.widget.resize(PANEL_WIDTH, HEIGHT)
         self.module.widget.show()
         self.module.enter()
         self.until(lambda: self.module.setupLogic.findings is not None, "the look at the Python")
