@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from another_slicer import AnotherSlicer
 from panel_driving import PanelCase
-from SSLSegmentationLib.logic import CohortLogic
+from SSLSegmentationLib.logic import CaseSaving, CohortLogic
 from SSLSegmentationLib.logic.WorkProgress import Section
 from tiny_scans import a_scan, make_cohort, write_scan
 
@@ -166,7 +166,7 @@ class FilesTest(BadMomentCase):
             self.ui(Section.EXPORT).exportButton.click,
         ):
             attempt()
-            self.assertRegex(self.said(), rf"{PLAIN} cannot be saved.*Put it back first")
+            self.assertRegex(self.said(), rf"{PLAIN} cannot be saved.*Put it back; or press Revert")
         self.assertEqual(self.cases.caseId, PLAIN)
         self.assertIn("NOT saved", self.ui(Section.ANNOTATE).savedLabel.text)
         self.assertFalse(self.folder.exists(), "something was made where the cohort was")
@@ -176,6 +176,23 @@ class FilesTest(BadMomentCase):
         self.saved()
         np.testing.assert_array_equal(self.drawn_on_disk(PLAIN, "liver"), drawn)
         self.assertEqual(self.on_disk(PLAIN).annotated, ["liver"])
+
+    def test_a_cohort_that_stays_where_it_was_moved_to_has_the_last_draft(self) -> None:
+        with mock.patch.object(CaseSaving, "AUTOSAVE_SECONDS", 0.0):
+            drawn = self.draw(PLAIN, "liver")
+            self.until(lambda: self.cases.lastDraft is not None and self.cases.isIdle, "the draft")
+        self.folder = self.folder.rename(self.place / "moved")
+        self.until(lambda: self.cohorts.problem, "noticing the move")
+        self.ui(Section.ANNOTATE).revertButton.click()
+        self.until(lambda: not self.cases.busy, "letting go")
+        self.errors.clear()
+        panel = self.panel.panels[Section.COHORT]
+        with mock.patch.object(panel, "_chooseFolder", lambda _title: str(self.folder)):
+            self.ui(Section.COHORT).openButton.click()
+        self.assertEqual((self.cohorts.folder, self.errors), (self.folder, []))
+        self.open_from_table(PLAIN)
+        self.assertIn("Restored", self.ui(Section.ANNOTATE).noticeLabel.text)
+        np.testing.assert_array_equal(self.painted("liver"), drawn)
 
     def test_a_cohort_that_may_not_be_written_to_can_be_looked_at(self) -> None:
         access = os.access

@@ -183,7 +183,8 @@ class CaseStore:
         """Why the case cannot be saved, in a sentence; empty if it probably can."""
         if not (self.folder / FILE_NAME).exists():
             return _(
-                "{case} cannot be saved: the cohort is no longer at {folder}. Put it back first."
+                "{case} cannot be saved: the cohort is no longer at {folder}. Put it back; or press Revert, and open "
+                "the cohort where it is now, with the last draft of what you drew."
             ).format(case=self.caseId, folder=self.folder)
         if not os.access(self.folder, os.W_OK):
             return _("{case} cannot be saved: you may not write to {folder}.").format(
