@@ -67,10 +67,12 @@ class SSLSegmentationWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(self.moduleWidget.widget)
 
     def enter(self):
-        self.moduleWidget.enter()
+        if self.moduleWidget is not None:
+            self.moduleWidget.enter()
 
     def exit(self):
-        self.moduleWidget.exit()
+        if self.moduleWidget is not None:
+            self.moduleWidget.exit()
 
     def cleanup(self):
         if self.moduleWidget is not None:
@@ -82,6 +84,8 @@ class SSLSegmentationWidget(ScriptedLoadableModuleWidget):
         for name in [name for name in sys.modules if name.split(".")[0] in ("SSLSegmentationLib", "sslseg")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        # Slicer enters a module that is chosen; the widget that was made anew belongs to one that was chosen before.
+        slicer.modules.SSLSegmentationWidget.enter()
 
 
 class SSLSegmentationLogic(ScriptedLoadableModuleLogic):

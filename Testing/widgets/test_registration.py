@@ -75,16 +75,24 @@ class WidgetTest(unittest.TestCase):
         self.assertIsNone(self.widget.moduleWidget)
         self.widget.cleanup()
 
-    def test_a_reload_takes_every_file_of_the_module_anew(self) -> None:
-        seen: list[str] = []
 
-        def reload(widget: Any) -> None:
-            seen.extend(
-                name for name in sys.modules if name.split(".")[0] in ("SSLSegmentationLib", "sslseg")
-            )
-
-        base = Module.ScriptedLoadableModuleWidget
-        with mock.patch.dict(sys.modules), mock.patch.object(base, "onReload", reload, create=True):
-            self.widget.onReload()
-        self.assertEqual(seen, [])
-        self.assertIn("SSLSegmentationLib", sys.modules)
+class ReloadTest(unittest.TestCase):
+    def test_a_reload_takes_every_file_of_the_module_anew_and_works_on(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        if not hasattr(slicer.modules, "sslsegmentation"):
+            slicer.modules.add("SSLSegmentation", MODULE_FOLDER / "SSLSegmentation.py")
+        with mock.patch.dict(sys.modules):
+            before = slicer.util.getModuleWidget("SSLSegmentation")
+            old = before.moduleWidget
+            before.enter()
+            before.onReload()
+            self.assertIsNone(before.moduleWidget)
+            before.exit()
+            widget = slicer.util.getModuleWidget("SSLSegmentation")
+            new = widget.moduleWidget
+            self.assertIsNot(type(new), type(old))
+            new.ui.reviewSection.collapsed = False
+            review = next(panel for section, panel in new.panels.items() if section.value == "review")
+            listens = review.shortcuts.enabled
+            widget.cleanup()
+        self.assertTrue(listens, "nobody entered the panel that was made anew")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,51 @@ class Module:
         self.title = name
         self.path = path
         self._logic = logic
+        self._panel: Any = None
 
     def logic(self) -> Any:
         return self._logic
 
-    def widgetRepresentation(self) -> None:
-        """Modules of the double have no panel."""
+    def widgetRepresentation(self) -> Any:
+        """The panel of a scripted module, made when it is first asked for; other modules of the double have none."""
+        if self._panel is None and self.path.endswith(".py"):
+            import qt
+            import slicer
+
+            self._panel = slicer.qMRMLWidget()
+            self._panel.setLayout(qt.QVBoxLayout())
+            self._panel.setMRMLScene(slicer.mrmlScene)
+            setUpPanel(self.name, self.path, self._panel)
+        return self._panel
+
+
+def setUpPanel(name: str, path: str, panel: Any) -> None:
+    """Read the file of a scripted module, and let its widget class fill the panel."""
+    import slicer
+
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    source = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(source)
+    leavePanel(name, panel)
+    widget = getattr(source, f"{name}Widget")(panel)
+    widget.setup()
+    setattr(slicer.modules, f"{name}Widget", widget)
+
+
+def leavePanel(name: str, panel: Any) -> None:
+    """Take the widget of before out of the panel."""
+    import slicer
+
+    before = getattr(slicer.modules, f"{name}Widget", None)
+    if before is None:
+        return
+    for child in panel.children():
+        if child.isWidgetType():
+            child.hide()
+    before.cleanup()
+    while panel.layout().count():
+        panel.layout().takeAt(0)
 
 
 class Modules(types.SimpleNamespace):

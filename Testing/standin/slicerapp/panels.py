@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from .loader import loadPanel
+from .modules import setUpPanel
 from .nodes import MRMLNodeNotFoundException
 
 __all__ = [
     "MRMLNodeNotFoundException", "childWidgetVariables", "findChild", "findChildren", "getModule", "getModuleGui",
-    "getModuleLogic", "getModuleWidget", "loadUI", "mainWindow", "modulePath", "selectModule", "selectedModule",
-    "settingsValue", "toBool", "toFloat", "toInt",
+    "getModuleLogic", "getModuleWidget", "loadUI", "mainWindow", "modulePath", "reloadScriptedModule", "selectModule",
+    "selectedModule", "settingsValue", "toBool", "toFloat", "toInt",
 ]  # fmt: skip
 
 
@@ -78,7 +79,18 @@ def getModuleGui(module: Any) -> Any:
     return (getModule(module) if isinstance(module, str) else module).widgetRepresentation()
 
 
-getModuleWidget = getModuleGui
+def getModuleWidget(module: Any) -> Any:
+    """The object of Python behind the panel of a scripted module."""
+    import slicer
+
+    getModuleGui(module)
+    return getattr(slicer.modules, f"{module if isinstance(module, str) else module.name}Widget")
+
+
+def reloadScriptedModule(moduleName: str) -> None:
+    """Read the file of a module anew, and put a new widget into its panel; Slicer does not enter that."""
+    module = getModule(moduleName)
+    setUpPanel(module.name, module.path, module.widgetRepresentation())
 
 
 def modulePath(moduleName: str) -> str:

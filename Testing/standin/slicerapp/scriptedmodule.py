@@ -71,6 +71,10 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """Called when the panel goes."""
 
+    def onReload(self) -> None:
+        """A developer changed the files of the module."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
 
 class ScriptedLoadableModuleLogic:
     """Keeps the parameters of a module in one node of the scene."""

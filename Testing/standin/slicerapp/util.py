@@ -70,6 +70,7 @@ from .panels import (
     loadUI,
     mainWindow,
     modulePath,
+    reloadScriptedModule,
     selectedModule,
     selectModule,
     settingsValue,
