@@ -38,7 +38,8 @@ class PanelShortcuts:
         self._shortcuts: list[Any] = []
         self._receivers: list[Callable[[], Any]] = []
         for key in self._keys:
-            shortcut = qt.QShortcut(qt.QKeySequence(key.sequence), slicer.util.mainWindow() or panel)
+            shortcut = qt.QShortcut(slicer.util.mainWindow() or panel)
+            shortcut.setKey(qt.QKeySequence(key.sequence))
             shortcut.enabled = False
             receiver = self._receiver(key)
             shortcut.connect("activated()", receiver)
