@@ -73,15 +73,17 @@ class TrainedTest(BatchCase):
             path = self.folder / "images" / "case_1.nii.gz"
             node = slicer.util.loadVolume(str(path), {"name": "CT: thorax"})
             spacing, origin = node.GetSpacing(), np.array(node.GetOrigin()) * (-1, -1, 1)
+            slicer.util.addVolumeFromArray(np.zeros((1, 4, 4), np.int16), name="scout")
             slicer.util.saveScene(str(scans / "deep" / "study.mrb"))
         (scans / "broken.mrb").write_bytes(b"no scene")
         said = self.batch("predict", "--model", self.folder / "models" / "cubes", "--input", scans,
                           "--output", self.output, "--format", "seg.nrrd", "--device", "cpu")  # fmt: skip
-        self.assertEqual((said.code, said.err), (11, "1 could not be opened.\n"), said.out)
+        self.assertEqual((said.code, said.err), (12, "Not opened: 2.\n"), said.out)
         listed = (self.output / "summary.csv").read_text()
         self.assertIn("first.nii.gz,done,", listed)
         self.assertIn("deep/study/CT_thorax.nrrd,done,", listed)
         self.assertIn("broken.mrb: Slicer cannot open the file.", said.out)
+        self.assertIn("study.mrb: 'scout' is a single slice, not a volume.", said.out)
         written = {path.relative_to(self.output).as_posix() for path in self.output.rglob("*.seg.nrrd")}
         self.assertEqual(written, {"first.seg.nrrd", "deep/study/CT_thorax.seg.nrrd"})
         for name in written:
@@ -186,7 +188,7 @@ class InterruptedTest(BatchCase):
 
     def until_step(self, process: Any, job: Path, step: int) -> None:
         """Wait until the training has told of a step."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not any(
             event.fields.get("losses") and event.fields["step"] >= step
             for event in read_events(job / "events.jsonl")
@@ -204,7 +206,7 @@ class InterruptedTest(BatchCase):
         make_cohort(self.folder)
         folder = self.folder / "jobs" / "train-0001"
         process = self.start("train", self.folder, "--steps", 100_000, *TRAIN)
-        self.until_step(process, folder, 10)
+        self.until_step(process, folder, 3)
         said = self.interrupted(process)
         self.assertEqual((said.code, said.err), (130, ""), said.out)
         self.assertIn("The training of 'supervised' was stopped at step", said.out)

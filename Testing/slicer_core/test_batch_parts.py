@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -211,6 +212,25 @@ class BackendCommandTest(unittest.TestCase):
         self.assertRaises(Interrupted, self.backend(script).show, [])
         self.assertEqual(self.sign.read_text(), "tidied up")
         self.assertLess(time.monotonic() - begin, 30)
+
+
+class InterruptionTest(unittest.TestCase):
+    @unittest.skipIf(sys.platform == "win32", "Windows has no such signal")
+    def test_what_was_to_be_ignored_stays_ignored(self) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            interruption.check()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_ctrl_c_is_remembered_and_belongs_to_others_afterwards(self) -> None:
+        before = signal.getsignal(signal.SIGINT)
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+            self.assertTrue(interruption.isAsked)
+            self.assertRaises(Interrupted, interruption.check)
+        self.assertIs(signal.getsignal(signal.SIGINT), before)
 
 
 @unittest.skipUnless("standin" in sys.modules, "another Slicer cannot be started from here")

@@ -75,11 +75,11 @@ class BackendCommand:
                         asked = True
                         _interrupt(process)
                     if shown:
-                        self._terminal.pass_(tail.news())
+                        self._terminal.passOn(tail.news())
                     self._interruption.pause()
             code = process.poll() or 0
             if shown:
-                self._terminal.pass_(tail.news(toEnd=True))
+                self._terminal.passOn(tail.news(toEnd=True))
             said = sentenceOf(errors.read_text(encoding="utf-8", errors="replace"))
             if asked and code != 0:
                 raise Interrupted

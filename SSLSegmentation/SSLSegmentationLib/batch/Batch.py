@@ -107,7 +107,9 @@ class Batch:
         if folder is None:
             return backend.show(arguments.words)
         job = Job.open(folder)
-        return jobs.exitCode(job, jobs.run(job))
+        state = jobs.run(job)
+        jobs.tellEnd(job)
+        return jobs.exitCode(job, state)
 
     def _waitFor(self, setup: SetupLogic) -> None:
         """Wait until it is known what the Python has."""

@@ -150,12 +150,16 @@ class ImportRun:
         state = self._jobs.run(job)
         code = self._jobs.exitCode(job, state)
         added.cases += _imported(job)
-        refusals = [one for one in read_refusals(job.folder) if Path(one.file) not in used]
+        refused = read_refusals(job.folder)
+        refusals = [one for one in refused if Path(one.file) not in used]
         if state in (JobState.FINISHED, JobState.FAILED):
             refusals = self._sorted(refusals, job, added)
         added.refusals += refusals
-        # What was refused is told one by one; that a job of theirs alone has failed says nothing more.
-        return 0 if code == MENDABLE and read_refusals(job.folder) else code
+        if refused:
+            # They are told one by one; that the job has failed for them alone says nothing more.
+            return 0 if code == MENDABLE else code
+        self._jobs.tellEnd(job)
+        return code
 
     def _sorted(self, refusals: list[Refusal], job: Job, added: Added) -> list[Refusal]:
         """Import the series of folders that hold several; what is still refused."""
@@ -190,7 +194,7 @@ class ImportRun:
             self._terminal.complain(_("Stopped before all was imported."))
             return STOPPED
         if added.refusals:
-            self._terminal.complain(_("{count} were not imported.").format(count=len(added.refusals)))
+            self._terminal.complain(_("Not imported: {count}.").format(count=len(added.refusals)))
             return code or MENDABLE
         return code
 

@@ -44,7 +44,8 @@ class Interruption:
     def __enter__(self) -> Interruption:
         for name in _SIGNALS:
             number = getattr(signal, name, None)
-            if number is not None:
+            # What is ignored shall stay so: nohup ignores a terminal that closes.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._onSignal)
         return self
 

@@ -13,7 +13,6 @@ from SSLSegmentationLib.batch.Interruption import Interruption
 from SSLSegmentationLib.batch.Terminal import Terminal
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
 from SSLSegmentationLib.logic.JobLogic import JobLogic, Setup
-from SSLSegmentationLib.logic.JobMonitor import JobMonitor
 from SSLSegmentationLib.logic.ProcessLauncher import Launcher, Process, ProcessLauncher
 
 QUIET_ARTIFACTS = frozenset({"prediction", "cases"})
@@ -25,7 +24,8 @@ class JobRun:
 
     ```
     jobs = JobRun(setup, cohorts, interruption, terminal)
-    state = jobs.run(Job.create(cohorts.folder, settings))
+    state = jobs.run(job)
+    jobs.tellEnd(job)
     code = jobs.exitCode(job, state)
     ```
     Ctrl-C lets a job save what it has and stop; it goes on with `run JOB`.
@@ -77,8 +77,20 @@ class JobRun:
             self._interruption.pause()
         news.tell()
         self._terminal.endProgress()
-        self._tellEnd(monitor)
         return monitor.state
+
+    def tellEnd(self, job: Job) -> None:
+        """Print how a job that was run has ended."""
+        monitor = self._jobs.monitorOf(job)
+        assert monitor is not None
+        if monitor.state in (JobState.FINISHED, JobState.CANCELLED):
+            self._terminal.say(monitor.sentence)
+        else:
+            self._terminal.complain(monitor.sentence)
+        if monitor.state is JobState.FAILED:
+            self._terminal.say(_("The log is at {path}").format(path=job.log_path))
+        elif monitor.state is not JobState.FINISHED:
+            self._terminal.say(_("Go on with: run {folder}").format(folder=job.folder))
 
     @staticmethod
     def exitCode(job: Job, state: JobState) -> int:
@@ -90,19 +102,6 @@ class JobRun:
             return STOPPED
         failures = [event for event in _lastRun(job) if event.event == "failed"]
         return MENDABLE if failures and failures[-1].fields.get("kind") == "user" else FAULT
-
-    def _tellEnd(self, monitor: JobMonitor) -> None:
-        if monitor.state is JobState.FINISHED:
-            self._terminal.say(monitor.sentence)
-            return
-        if monitor.state is JobState.CANCELLED:
-            self._terminal.say(monitor.sentence)
-        else:
-            self._terminal.complain(monitor.sentence)
-        if monitor.state is JobState.FAILED:
-            self._terminal.say(_("The log is at {path}").format(path=monitor.job.log_path))
-        else:
-            self._terminal.say(_("Go on with: run {folder}").format(folder=monitor.job.folder))
 
 
 class _Remembering:

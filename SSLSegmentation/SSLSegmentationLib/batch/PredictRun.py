@@ -16,7 +16,7 @@ from sslseg.contract.exit_codes import code_of_failed_studies, failed_studies_of
 from SSLSegmentationLib.batch.Arguments import Arguments
 from SSLSegmentationLib.batch.BackendCommand import BackendCommand
 from SSLSegmentationLib.batch.Interruption import Interruption
-from SSLSegmentationLib.batch.OpenedFile import opened
+from SSLSegmentationLib.batch.OpenedFile import OpenedVolume, opened
 from SSLSegmentationLib.batch.Sources import Source, sortSources, stemOf
 from SSLSegmentationLib.batch.Terminal import Terminal
 from SSLSegmentationLib.logic.NrrdWriter import writeNrrd
@@ -58,38 +58,49 @@ class PredictRun:
             inputs = [*map(str, sources.forBackend), *([place] if any(folder.iterdir()) else [])]
             code = self._backend.show(arguments.changed(input=inputs)) if inputs else 0
         if refused:
-            self._terminal.complain(_("{count} could not be opened.").format(count=refused))
+            self._terminal.complain(_("Not opened: {count}.").format(count=refused))
             failed = failed_studies_of(code)
             return code if failed is None else code_of_failed_studies(failed + refused)
         return code
 
     def _translate(self, sources: Sequence[Source], folder: Path) -> int:
-        """Lay down the volumes of files as files that the backend reads; how many files could not be opened."""
+        """Lay down the volumes of files as files that the backend reads; how many of them that did not work for."""
         refused = 0
         for source in sources:
             self._interruption.check()
             self._terminal.progress(_("Opening {file} …").format(file=source.place))
+            taken: set[str] = set()
             try:
-                self._translateFile(source, folder)
+                with opened(source) as volumes:
+                    for volume in volumes:
+                        target = folder / _place(source, volume.name, taken)
+                        refused += not self._write(volume, target, source.path)
             except SSLSegError as error:
                 refused += 1
                 self._terminal.say(_("not segmented: {reason}").format(reason=error))
         self._terminal.endProgress()
         return refused
 
-    def _translateFile(self, source: Source, folder: Path) -> None:
-        with opened(source) as volumes:
-            taken: set[str] = set()
-            for volume in volumes:
-                target = folder / source.place.with_name(f"{source.place.name}.nrrd")
-                if source.isScene:
-                    name = free_name(_fileName(volume.name), taken)
-                    taken.add(name)
-                    target = folder / source.place.parent / stemOf(source.path) / f"{name}.nrrd"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                voxels, grid = voxelsOf(volume.node)
-                for _step in writeNrrd(target, voxels, grid):
-                    self._interruption.check()
+    def _write(self, volume: OpenedVolume, target: Path, file: Path) -> bool:
+        """Write a volume; whether that is possible."""
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            voxels, grid = voxelsOf(volume.node)
+            for _step in writeNrrd(target, voxels, grid):
+                self._interruption.check()
+        except SSLSegError as error:
+            self._terminal.say(_("not segmented: {reason}").format(reason=f"{file}: {error}"))
+            return False
+        return True
+
+
+def _place(source: Source, name: str, taken: set[str]) -> Path:
+    """Where a volume of a file is laid down; `taken` are the names of its volumes so far."""
+    if not source.isScene:
+        return source.place.with_name(f"{source.place.name}.nrrd")
+    free = free_name(_fileName(name), taken)
+    taken.add(free)
+    return source.place.parent / stemOf(source.path) / f"{free}.nrrd"
 
 
 def _fileName(name: str) -> str:

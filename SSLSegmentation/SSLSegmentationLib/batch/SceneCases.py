@@ -15,7 +15,7 @@ from SSLSegmentationLib.batch.OpenedFile import OpenedVolume, opened
 from SSLSegmentationLib.batch.Sources import Source
 from SSLSegmentationLib.batch.Terminal import Terminal
 from SSLSegmentationLib.logic.CohortLogic import CohortLogic
-from SSLSegmentationLib.logic.SceneImport import importSteps
+from SSLSegmentationLib.logic.SceneImport import Imported, importSteps
 from SSLSegmentationLib.logic.SlicedWork import SlicedWork
 
 
@@ -64,14 +64,8 @@ def addToCohort(
 def _add(
     volume: OpenedVolume, file: Path, cohorts: CohortLogic, interruption: Interruption, added: Added
 ) -> None:
-    done: list[str] = []
-    notes = [volume.note] if volume.note else []
-
-    def take(imported: object) -> None:
-        done.append(imported.caseId)  # type: ignore[attr-defined]
-        notes.extend(imported.notes)  # type: ignore[attr-defined]
-
-    work = SlicedWork(importSteps(cohorts, volume.node, volume.segmentationNode), done=take)
+    done: list[Imported] = []
+    work = SlicedWork(importSteps(cohorts, volume.node, volume.segmentationNode), done=done.append)
     try:
         while not work.poll(seconds=1.0):
             if interruption.isAsked:
@@ -80,5 +74,7 @@ def _add(
     except SSLSegError as error:
         added.refusals.append(Refusal(str(file), f"{file}: {error}"))
         return
-    added.cases += done
-    added.notes += [f"{case}: {note}" for case in done for note in notes]
+    for imported in done:
+        added.cases.append(imported.caseId)
+        notes = [*([volume.note] if volume.note else []), *imported.notes]
+        added.notes += [f"{imported.caseId}: {note}" for note in notes]

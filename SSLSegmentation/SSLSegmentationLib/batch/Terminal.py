@@ -33,6 +33,9 @@ class Terminal:
         err: takes what went wrong; None takes `sys.stderr`.
         interactive: whether `out` is a terminal; None finds out.
         clock: seconds that only ever grow.
+
+    Attributes:
+        isInteractive: whether somebody watches.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Terminal:
         self.endProgress()
         _write(self._out or sys.stdout, f"{line}\n")
 
-    def pass_(self, text: str) -> None:
+    def passOn(self, text: str) -> None:
         """Print what another program has printed, as it is."""
         if text:
             self.endProgress()
