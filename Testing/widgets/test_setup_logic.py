@@ -14,7 +14,7 @@ from pathlib import Path
 import slicer
 from job_doubles import AClock, ALauncher, wait_for
 from setup_doubles import AnInstaller, ASettings, probe_answer
-from SSLSegmentationLib.logic.Paths import backendFolder
+from SSLSegmentationLib.logic.Paths import backendFolder, withoutSlicer
 from SSLSegmentationLib.logic.SetupLogic import PROBE_SECONDS, TEST_SECONDS, SetupLogic, SetupState
 
 from sslseg.contract.errors import SSLSegError
@@ -145,6 +145,23 @@ class SetupLogicTest(unittest.TestCase):
         self.assertEqual(other["HOME"], "/home/someone")
         self.assertEqual(other["PYTHONPATH"], str(backendFolder()))
         self.assertNotIn("PATH", other)
+
+    def test_another_python_gets_nothing_that_slicer_set_for_its_own(self) -> None:
+        home = slicer.app.slicerHome
+        of_slicer = {"PYTHONHOME": f"{home}/lib/Python", "PYTHONNOUSERSITE": "1"}
+        paths = os.pathsep.join([f"{home}/bin/Python", "/home/someone/lib", f"{home}/lib"])
+        setup = SetupLogic(
+            ASettings(),
+            startupEnvironment=lambda: {**of_slicer, "PYTHONPATH": paths, "HOME": "/home/someone"},
+        )
+        setup.usePython(sys.executable)
+        variables = setup.environment()
+        self.assertEqual(set(variables), {"HOME", "PYTHONPATH", "PYTHONUTF8"})
+        self.assertEqual(
+            variables["PYTHONPATH"], os.pathsep.join([str(backendFolder()), "/home/someone/lib"])
+        )
+        theirs = {"PYTHONHOME": "/opt/python", "PYTHONNOUSERSITE": "1"}
+        self.assertEqual(withoutSlicer(theirs, Path(home)), theirs)
 
     def test_the_command_line_is_that_of_the_backend(self) -> None:
         self.assertEqual(self.setup.commandLine("run", "job")[1:], ["-m", "sslseg.cli.app", "run", "job"])

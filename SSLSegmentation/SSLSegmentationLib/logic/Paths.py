@@ -38,9 +38,23 @@ def iconPath(name: str) -> Path:
 
 
 def withBackend(variables: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables with which a Python finds `sslseg`."""
+    """Environment variables with which a Python finds `sslseg`, and writes and reads text as the module does."""
     paths = filter(None, (str(backendFolder()), variables.get("PYTHONPATH", "")))
-    return {**variables, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**variables, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+
+
+def withoutSlicer(variables: Mapping[str, str], slicerHome: Path) -> dict[str, str]:
+    """Environment variables for a Python that is not Slicer's.
+
+    Where Slicer has no launcher, as on macOS, what it was started with holds what it has set since for its own Python.
+    """
+    rest = dict(variables)
+    if Path(rest.get("PYTHONHOME", "")).is_relative_to(slicerHome):
+        rest.pop("PYTHONHOME", None)
+        rest.pop("PYTHONNOUSERSITE", None)
+    paths = rest.pop("PYTHONPATH", "").split(os.pathsep)
+    others = [path for path in paths if path and not Path(path).is_relative_to(slicerHome)]
+    return {**rest, "PYTHONPATH": os.pathsep.join(others)} if others else rest
 
 
 def ensureContract() -> None:

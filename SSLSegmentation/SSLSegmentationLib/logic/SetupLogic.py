@@ -18,7 +18,7 @@ from SSLSegmentationLib.logic.BackendInstaller import PROTECTED, Installer, Slic
 from SSLSegmentationLib.logic.BackendReport import BackendReport
 from SSLSegmentationLib.logic.BackgroundCommand import BackgroundCommand, Outcome
 from SSLSegmentationLib.logic.CohortLogic import Settings
-from SSLSegmentationLib.logic.Paths import backendFolder
+from SSLSegmentationLib.logic.Paths import withBackend, withoutSlicer
 from SSLSegmentationLib.logic.ProcessLauncher import Launcher, ProcessLauncher
 from SSLSegmentationLib.logic.PythonFindings import (
     PythonFindings,
@@ -148,11 +148,9 @@ class SetupLogic:
     def environment(self) -> dict[str, str]:
         """All environment variables of a process of the backend."""
         # Slicer's own Python needs the paths that Slicer set up; another one would be broken by them.
-        variables = dict(os.environ) if self.existingPython is None else dict(self._startupEnvironment())
-        paths = [str(backendFolder()), variables.get("PYTHONPATH", "")]
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        variables["PYTHONUTF8"] = "1"
-        return variables
+        if self.existingPython is None:
+            return withBackend(os.environ)
+        return withBackend(withoutSlicer(self._startupEnvironment(), Path(slicer.app.slicerHome)))
 
     def check(self) -> None:
         """Look at the Python again, in another process; `poll` takes the answer."""

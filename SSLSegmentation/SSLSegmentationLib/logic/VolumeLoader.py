@@ -18,7 +18,7 @@ from sslseg.contract.errors import SSLSegError
 from sslseg.contract.staging import IGNORED, VOXELS, StagedVolume, StageRequest, read_entry
 from sslseg.contract.strict import to_json
 from SSLSegmentationLib.logic.BackgroundCommand import BackgroundCommand, Outcome
-from SSLSegmentationLib.logic.Paths import backendFolder
+from SSLSegmentationLib.logic.Paths import withBackend
 from SSLSegmentationLib.logic.ProcessLauncher import Launcher, ProcessLauncher
 from SSLSegmentationLib.logic.PythonFindings import ownPython
 
@@ -95,15 +95,11 @@ class VolumeLoader:
 
     def _stage(self, cache: Path, requests: list[StageRequest]) -> Generator[bool, None, None]:
         texts = [json.dumps(to_json(request)) for request in requests]
-        environment = dict(os.environ)
-        paths = [str(backendFolder()), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        environment["PYTHONUTF8"] = "1"
         outcomes: list[Outcome] = []
         command = BackgroundCommand(
             self._launcher,
             [str(ownPython()), "-m", "sslseg.data.staging", str(cache), *texts],
-            environment,
+            withBackend(os.environ),
             STAGING_SECONDS,
             outcomes.append,
         )
