@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sslseg.contract import files
 from sslseg.contract.cohort import AnnotatedSlices, Case, Cohort, ReviewState, Use
 from sslseg.contract.errors import SSLSegError
-from sslseg.contract.files import atomic_path, locked, write_text
+from sslseg.contract.files import atomic_path, locked, read_json, write_text
 from sslseg.contract.labels import Label, LabelTable, parse_labels
 
 
@@ -186,6 +188,31 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_an_open_file_cannot_be_replaced_nor_read_one_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, refusals = tmp_path / "a.json", 3
+
+    def refusing(action: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            nonlocal refusals
+            refusals -= 1
+            if refusals >= 0:
+                raise PermissionError(13, "The process cannot access the file")
+            return action(*arguments, **options)
+
+        return method
+
+    for name in ("replace", "read_text"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    with pytest.raises(SSLSegError, match="cannot access"):
+        write_text(path, "[0]")
+    monkeypatch.setattr(files, "PATIENCE", 5.0)
+    write_text(path, "[1]")
+    refusals = 3
+    assert read_json(path) == [1]
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:

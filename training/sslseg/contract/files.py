@@ -8,11 +8,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from sslseg.contract.errors import SSLSegError
+
+T = TypeVar("T")
+
+PATIENCE = 1.0 if sys.platform == "win32" else 0.0
+"""Seconds: on Windows no file can be replaced, nor read, in the moment in which another program has it open."""
 
 # Read once: asking for the mask means setting it, which another thread could see.
 _UMASK = os.umask(0)
@@ -42,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)
-        temporary.replace(path)
+        _patiently(lambda: temporary.replace(path))
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -67,7 +72,8 @@ def append_line(path: Path, line: str) -> None:
         OSError: the folder cannot be written to or the disk is full.
     """
     content = line + "\n"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    binary = getattr(os, "O_BINARY", 0)  # Windows would end the line otherwise than everybody else
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)
     try:
         # A killed writer may have left half a line: start on a fresh one.
         if os.lseek(handle, 0, os.SEEK_END) > 0:
@@ -87,7 +93,7 @@ def read_json(path: str | Path, *, remedy: str = "") -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_patiently(lambda: path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise SSLSegError("The file does not exist", file=path, remedy=remedy) from error
     except OSError as error:
@@ -181,6 +187,17 @@ else:
 
     def _unlock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _unwritable(path: Path, error: OSError) -> SSLSegError:
