@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -130,14 +131,14 @@ class qMRMLPlotView(QtWidgets.QWidget):
             )
 
         middle = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
-        for step in range(5):
-            x, y = lowX + step / 4 * (highX - lowX), lowY + step / 4 * (highY - lowY)
+        for y in _ticks(lowY, highY):
             painter.setPen(QtGui.QColor("#e2e2e2"))
             painter.drawLine(place(lowX, y), place(highX, y))
             painter.setPen(QtGui.QColor("#404040"))
             painter.drawText(
                 QtCore.QRectF(14, place(lowX, y).y() - 8, frame.left() - 18, 16), middle, f"{y:.3g}"
             )
+        for x in _ticks(lowX, highX):
             below = QtCore.QRectF(place(x, lowY).x() - 30, frame.bottom() + 2, 60, 16)
             painter.drawText(below, QtCore.Qt.AlignmentFlag.AlignCenter, f"{x:.4g}")
         for number, curve in enumerate(curves):
@@ -151,6 +152,15 @@ class qMRMLPlotView(QtWidgets.QWidget):
                 )
                 painter.setPen(QtGui.QColor("#202020"))
                 painter.drawText(QtCore.QPointF(frame.right() - 90, top + 4), curve.name[:16])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between the two, at most six."""
+    power = 10 ** math.floor(math.log10((high - low) / 5))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (power * factor) <= 5)
+    return [
+        number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def _range(columns: list[np.ndarray]) -> tuple[float, float]:
