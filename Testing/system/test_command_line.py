@@ -162,7 +162,10 @@ def test_a_killed_training_goes_on_and_equals_one_that_was_not(
     assert all(torch.equal(flat[0][key], flat[1][key]) for key in flat[0])
 
 
-def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(a_dataset: Path, sslseg: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(
+    a_dataset: Path, sslseg: Run, tmp_path: Path, asked: signal.Signals
+) -> None:
     cohort = tmp_path / "cohort"
     sslseg("init", cohort, "--dataset", a_dataset, "--labelled", 2)
     process = subprocess.Popen(
@@ -174,7 +177,7 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(a_dataset: Path, sslseg: Ru
     )
     events = cohort / "jobs/train-0001/events.jsonl"
     _wait_until(lambda: any(e.event == "progress" and e.fields["step"] > 0 for e in read_events(events)))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(asked)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Go on with: sslseg run" in output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +170,17 @@ class Checkpoints(lightning.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._spent_before = state["seconds_spent"]
+
+
+class OwnSigterm(lightning.Callback):
+    """Keeps the handler of SIGTERM that was there: Lightning's ends the run before a checkpoint is saved."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: lightning.Trainer, method: Method) -> None:
+        if self._handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 def finite_losses(method: Method) -> dict[str, float]:

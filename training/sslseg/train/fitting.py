@@ -28,7 +28,7 @@ from sslseg.methods import build_method
 from sslseg.methods.base import Method, RunSettings
 from sslseg.networks import build_network
 from sslseg.networks.base import SegmentationNetwork
-from sslseg.train.callbacks import Checkpoints, Measurements, ProgressReport
+from sslseg.train.callbacks import Checkpoints, Measurements, OwnSigterm, ProgressReport
 from sslseg.train.data_module import PatchDataModule
 from sslseg.train.presets import Recipe
 from sslseg.train.validation import Split, measure
@@ -152,7 +152,7 @@ def _fit(fitting: Fitting, stores: Stores, checkpoint_path: Path) -> Fitted:
             precision="bf16-mixed" if prepared.bfloat16 else "32-true",
             max_steps=recipe.steps,
             # The order matters: a checkpoint holds what was measured at its step.
-            callbacks=[measurements, report, checkpoints],
+            callbacks=[measurements, report, checkpoints, OwnSigterm()],
             benchmark=device.type == "cuda",
             logger=False,
             enable_checkpointing=False,
