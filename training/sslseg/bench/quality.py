@@ -210,7 +210,8 @@ def quality_table(
     cases = len({entry.case for entry in judged})
     lines = [
         f"{settings.dataset.name}: {settings.method}, {settings.labelled} labelled; {len(judged)} organs of {cases} "
-        f"cases that were kept apart{', mirrored windows too' if settings.mirror else ''}.",
+        f"cases that were kept apart{', mirrored windows too' if settings.mirror else ''}; mean Dice "
+        f"{np.mean([entry.dice for entry in judged]):.3f}.",
         "",
         "| estimate | Spearman, all organs | Spearman within an organ, mean | mean error |",
         "|---|---|---|---|",
