@@ -162,12 +162,15 @@ def test_installing_packages_is_only_noted():
     slicer.packaging.satisfied.clear()
 
 
-def test_sample_data_comes_from_its_own_downloader(a_volume):
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Test", sampleName="Phantom", customDownloader=lambda source: [source.sampleName, a_volume]
-    )
-    assert SampleData.SampleDataLogic().downloadSample("Phantom") == ["Phantom", a_volume]
-    del SampleData.SampleDataLogic.sources["Test"]
+def test_sample_data_is_registered_as_slicer_wants_it():
+    register, click = SampleData.SampleDataLogic.registerCustomSampleDataSource, [].append
+    register(category="Test", sampleName="Phantom", uris="", nodeNames="Phantom", customDownloader=click)
+    (source,) = SampleData.SampleDataLogic.sources.pop("Test")
+    assert (source.uris, source.nodeNames, source.customDownloader) == ([""], ["Phantom"], click)
+    with pytest.raises(TypeError):
+        register(category="Test", sampleName="Phantom")
+    with pytest.raises(ValueError, match="Inconsistent"):
+        register(category="Test", sampleName="Phantom", uris=["a", "b"], fileNames=["a"])
 
 
 class Mode(enum.Enum):

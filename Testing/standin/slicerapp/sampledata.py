@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 
 class SampleDataSource:
-    """One data set. `customDownloader(source)` makes or fetches it."""
+    """One data set: files to fetch, or `customDownloader(source)`, which a click in the module's panel calls."""
 
     def __init__(
         self,
@@ -17,22 +18,28 @@ class SampleDataSource:
         nodeNames: Any = None,
         checksums: Any = None,
         loadFiles: Any = None,
-        customDownloader: Any = None,
+        customDownloader: Callable[[SampleDataSource], Any] | None = None,
         thumbnailFileName: str | None = None,
-        loadFileType: Any = None,
+        loadFileTypes: Any = None,
         loadFileProperties: Any = None,
+        loadFileType: Any = None,
     ) -> None:
         self.sampleName = sampleName
         self.sampleDescription = sampleDescription or sampleName
-        self.uris = uris
-        self.fileNames = fileNames
-        self.nodeNames = nodeNames
-        self.checksums = checksums
-        self.loadFiles = loadFiles
+        self.uris = [uris] if isinstance(uris, str) else uris
+        parts = (fileNames, nodeNames, checksums, loadFiles)
+        lists = [self._listed(values) for values in parts]
+        self.fileNames, self.nodeNames, self.checksums, self.loadFiles = lists
+        if any(len(values) != len(self.uris) for values in lists):
+            raise ValueError(f"Inconsistent number of files, nodes, checksums for {sampleName}")
         self.customDownloader = customDownloader
         self.thumbnailFileName = thumbnailFileName
-        self.loadFileType = loadFileType
+        self.loadFileTypes = self._listed(loadFileTypes or loadFileType)
         self.loadFileProperties = loadFileProperties or {}
+
+    def _listed(self, values: Any) -> list[Any]:
+        """One value for each address."""
+        return list(values) if isinstance(values, (list, tuple)) else [values] * len(self.uris)
 
 
 class SampleDataLogic:
@@ -40,21 +47,40 @@ class SampleDataLogic:
     """Registered data sets by category; the real one keeps them in `slicer.modules.sampleDataSources`."""
 
     @staticmethod
-    def registerCustomSampleDataSource(category: str = "Custom", **keywords: Any) -> None:
-        SampleDataLogic.sources.setdefault(category, []).append(SampleDataSource(**keywords))
+    def registerCustomSampleDataSource(
+        category: str = "Custom",
+        sampleName: str | None = None,
+        uris: Any = None,
+        fileNames: Any = None,
+        nodeNames: Any = None,
+        customDownloader: Callable[[SampleDataSource], Any] | None = None,
+        thumbnailFileName: str | None = None,
+        loadFileTypes: Any = None,
+        loadFiles: Any = None,
+        loadFileProperties: Any = None,
+        checksums: Any = None,
+        loadFileType: Any = None,
+    ) -> None:
+        source = SampleDataSource(
+            sampleName,
+            sampleName,
+            uris,
+            fileNames,
+            nodeNames,
+            checksums,
+            loadFiles,
+            customDownloader,
+            thumbnailFileName,
+            loadFileTypes,
+            loadFileProperties,
+            loadFileType,
+        )
+        SampleDataLogic.sources.setdefault(category, []).append(source)
 
     @staticmethod
     def sampleDataSourcesByCategory(category: str | None = None) -> Any:
         return SampleDataLogic.sources if category is None else SampleDataLogic.sources.get(category, [])
 
     def downloadFromSource(self, source: SampleDataSource) -> Any:
-        if source.customDownloader is None:
-            raise RuntimeError("The stand-in downloads nothing")
-        return source.customDownloader(source)
-
-    def downloadSample(self, sampleName: str) -> Any:
-        for sources in self.sources.values():
-            for source in sources:
-                if source.sampleName == sampleName:
-                    return self.downloadFromSource(source)
-        raise RuntimeError(f"Sample data not found: {sampleName}")
+        """Fetch files; `customDownloader` is for the panel only."""
+        raise RuntimeError("The stand-in downloads nothing")
