@@ -27,8 +27,11 @@ def main() -> int:
     import slicer
     from PySide6 import QtCore
 
-    script, words = _parsed(sys.argv[1:])
+    options = sys.argv[1:]
+    script, words = _parsed(options)
     sys.argv = [script, *words]
+    if "--no-main-window" in options:
+        slicer.app.closeViews()
     QtCore.QTimer.singleShot(0, lambda: _run(script))
     return int(slicer.app.exec_())
 

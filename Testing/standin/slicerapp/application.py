@@ -50,7 +50,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         super().__init__(["Slicer"])
         self.setStyle("Fusion")
         self._core = core
-        self._layout = qSlicerLayoutManager(core)
+        self._layout: qSlicerLayoutManager | None = qSlicerLayoutManager(core)
         self._modules = _ModuleManager(self)
         self._extensions = _ExtensionsManagerModel()
         self._options = _CommandOptions()
@@ -80,8 +80,18 @@ class qSlicerApplication(QtWidgets.QApplication):
     def applicationLogic(self) -> Any:
         return self._core.applicationLogic
 
-    def layoutManager(self) -> QtCore.QObject:
+    def layoutManager(self) -> QtCore.QObject | None:
         return self._layout
+
+    def closeViews(self) -> None:
+        """Be as with `--no-main-window`: nothing is shown anywhere; only the stand-in has this."""
+        self._layout = None
+        logic, scene = self._core.applicationLogic, self._core.scene
+        logic.SetSliceLogics(None)
+        logic.SetViewLogics(None)
+        for name in ("vtkMRMLSliceCompositeNode", "vtkMRMLSliceNode", "vtkMRMLViewNode", "vtkMRMLCameraNode"):
+            while scene.GetNumberOfNodesByClass(name):
+                scene.RemoveNode(scene.GetNthNodeByClass(0, name))
 
     def moduleManager(self) -> QtCore.QObject:
         return self._modules
