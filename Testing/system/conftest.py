@@ -63,7 +63,7 @@ def sslseg() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         process = subprocess.run(
-            command_line(*arguments), capture_output=True, text=True, check=False, env=environment()
+            command_line(*arguments), capture_output=True, encoding="utf-8", check=False, env=environment()
         )
         if check and process.returncode:
             raise AssertionError(f"exit code {process.returncode}\n{process.stdout}\n{process.stderr}")

@@ -171,7 +171,7 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(
     process = subprocess.Popen(
         command_line("train", cohort, "--method", "supervised", "--steps", 5000, *TINY),
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=environment(),
         start_new_session=True,
     )
