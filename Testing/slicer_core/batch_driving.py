@@ -88,7 +88,7 @@ def start_batch(*words: object) -> subprocess.Popen[str]:
         [sys.executable, "-m", "standin", *options, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         start_new_session=True,
     )

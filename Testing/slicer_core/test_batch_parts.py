@@ -257,7 +257,7 @@ class SecondInterruptTest(unittest.TestCase):
             [sys.executable, "-c", textwrap.dedent(script)],
             env={**os.environ, "PYTHONPATH": str(folder)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
             check=False,
         )

@@ -181,7 +181,7 @@ class DraftTest(RecoveryCase):
         )
         path = [entry for entry in sys.path if "Testing" in entry]
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(self.folder), *path], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, str(self.folder), *path], stdout=subprocess.PIPE, encoding="utf-8"
         )
         assert process.stdout is not None
         self.assertEqual(process.stdout.readline().strip(), "drafted")

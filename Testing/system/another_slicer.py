@@ -24,7 +24,7 @@ class AnotherSlicer:
             [sys.executable, "-m", "standin", "--python-script", str(Path(__file__)), "--", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
 

@@ -27,7 +27,7 @@ def launchConsoleProcess(
         else:
             environment[name] = value
     return subprocess.Popen(
-        args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=environment
+        args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", cwd=cwd, env=environment
     )
 
 
