@@ -10,8 +10,10 @@ import numpy as np
 from sslseg.contract.quality import OrganQuality, Verdict
 from sslseg.quality.shapes import OrganShape
 
-POOR_DICE = 0.5
 DOUBTFUL_DICE = 0.7
+"""An expected Dice below this is worth a look."""
+POOR_DICE = 0.5
+"""An expected Dice below this means that as much is wrong as is right."""
 TOLERANCE = 1.25
 """How far a volume may lie outside the annotated range without being worth a look."""
 FAR_OFF = 2.0
@@ -38,7 +40,7 @@ class Background:
         cases: shapes of the annotated organs, case by case.
         pairs: names of organs that are the left and the right one of a pair.
         entropies: of each organ, `evidence["entropy"]` in the predicted cases.
-        opinions: what the parts of the model are called that can disagree, such as "the two networks".
+        opinions: what the parts of the model that can disagree are called, such as "the two networks".
     """
 
     cases: Sequence[Mapping[str, OrganShape]] = ()
