@@ -103,7 +103,9 @@ def main() -> None:
         cohort = make_cohort(Path(name) / "cohort", tuple(options.shape), options.organs)
         now = [time.time()]
         case = CaseLogic(cohort, clock=lambda: now[0])
-        print(f"{tuple(options.shape)} int16, {options.organs} organs; ms in the GUI's thread, seconds until done")
+        print(
+            f"{tuple(options.shape)} int16, {options.organs} organs; ms in the GUI's thread, seconds until done"
+        )
         print(f"{'':45} {'longest':>8} {'sum':>8} {'s':>8}")
         watch = Stopwatch()
         watch.run("open, nothing in the cache", lambda: case.openCase("b"), case)

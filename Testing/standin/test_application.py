@@ -127,11 +127,12 @@ def test_observations_end_on_request_and_keep_no_object_alive(a_volume):
 
 
 def test_nobody_is_asked_and_every_message_is_kept():
-    assert slicer.util.confirmOkCancelDisplay("Really?") is False
+    assert slicer.util.confirmOkCancelDisplay("Really?") is True
+    assert slicer.util.confirmRetryCloseDisplay("Again?") is False
     slicer.util.errorDisplay("Broken")
     with pytest.raises(OSError, match="full"), slicer.util.tryWithErrorDisplay("Failed to save."):
         raise OSError("disk full")
-    assert [message.kind for message in slicer.util.messages] == ["confirm", "error", "error"]
+    assert [message.kind for message in slicer.util.messages] == ["confirm", "confirm", "error", "error"]
     assert slicer.util.messages[-1].text == "Failed to save.\n\ndisk full"
 
 

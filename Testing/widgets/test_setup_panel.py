@@ -106,7 +106,9 @@ class SetupPanelTest(PanelTestCase):
         self.assertEqual(self.ui.testButton.text, "Testing …")
         self.assertFalse(self.ui.testButton.enabled)
         self._reply(
-            json.dumps({"ok": True, "device": "cpu (2 threads)", "seconds": 1, "warnings": ["No graphics card."]})
+            json.dumps(
+                {"ok": True, "device": "cpu (2 threads)", "seconds": 1, "warnings": ["No graphics card."]}
+            )
         )
         self.assertIn("works on the processor (2 threads)", self.ui.reportLabel.text)
         self.assertIn("No graphics card.", self.ui.reportLabel.text)

@@ -37,24 +37,22 @@ def infoDisplay(text: str, windowTitle: str | None = None, **_: Any) -> None:
     messages.append(Message("info", text))
 
 
-def _confirm(text: str) -> bool:
-    messages.append(Message("confirm", text))
-    return False
-
-
 def confirmOkCancelDisplay(text: str, windowTitle: str | None = None, parent: Any = None, **_: Any) -> bool:
-    """False, as in testing mode."""
-    return _confirm(text)
+    """True, as in testing mode."""
+    messages.append(Message("confirm", text))
+    return True
 
 
 def confirmYesNoDisplay(text: str, windowTitle: str | None = None, parent: Any = None, **_: Any) -> bool:
-    """False, as in testing mode."""
-    return _confirm(text)
+    """True, as in testing mode."""
+    messages.append(Message("confirm", text))
+    return True
 
 
 def confirmRetryCloseDisplay(text: str, windowTitle: str | None = None, parent: Any = None, **_: Any) -> bool:
     """False, as in testing mode."""
-    return _confirm(text)
+    messages.append(Message("confirm", text))
+    return False
 
 
 def messageBox(text: str, parent: Any = None, **_: Any) -> bool:

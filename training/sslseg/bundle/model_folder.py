@@ -88,7 +88,9 @@ def save_model(
     specs = [network.spec for network in networks]
     names = [spec.name for spec in specs]
     with _replaced_folder(folder) as new:
-        write_json(new / FILE_NAME, to_json(ModelDescription(SCHEMA, VERSION, specs, plan, record, tuple(rules))))
+        write_json(
+            new / FILE_NAME, to_json(ModelDescription(SCHEMA, VERSION, specs, plan, record, tuple(rules)))
+        )
         write_json(new / "configs" / "metadata.json", bundle_metadata(folder.name, names, plan, record))
         write_text(new / "docs" / "README.md", readme(folder.name, names, plan, record, rules))
         _write_weights(new / WEIGHTS, networks)
