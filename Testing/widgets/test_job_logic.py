@@ -138,6 +138,9 @@ class EndingTest(JobLogicCase):
         for code, printed, why in (
             (-9, "", "memory ran out"),
             (137, "", "memory ran out"),
+            (9, "", "memory ran out"),
+            (11, "", "crashed"),
+            (3221225477, "", "crashed"),
             (-11, "", "crashed"),
             (1, "OSError: [Errno 28] No space left on device", "The disk is full"),
         ):

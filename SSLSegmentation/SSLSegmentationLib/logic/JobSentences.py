@@ -11,6 +11,8 @@ from sslseg.contract.jobs import Job, JobState
 from SSLSegmentationLib.logic.JobStory import JobStory
 
 LOG_LINES = 3
+WINDOWS_CRASH = 0xC0000005
+"""Exit code of a program that touched memory which is not its own."""
 DISK_FULL = ("No space left on device", "not enough space on the disk", "Disk quota exceeded")
 
 
@@ -140,19 +142,20 @@ def exitSentence(code: int, output: str) -> str:
     """Why a process ended that said nothing itself.
 
     Args:
-        code: its exit code; negative, or above 128: the signal that ended it.
+        code: its exit code. The signal that ended it comes negative from Python, above 128 from a shell, and as it is
+            from the launcher of Slicer's Python; the backend itself ends with no such code.
         output: what it printed.
     """
     if any(sign in output for sign in DISK_FULL):
         return _("The disk is full. Free some space and go on.")
-    number = -code if code < 0 else code - 128
+    number = code - 128 if code > 128 else abs(code)
     if number == getattr(signal, "SIGKILL", 9):
         return _("The system ended its program, most often because the memory ran out.")
     if "ModuleNotFoundError" in output or "No module named" in output:
         return _("The backend is incomplete. Open the Setup section.")
     lines = [line.strip() for line in output.splitlines() if line.strip()][-LOG_LINES:]
     ended = _("Its program ended with code {code}.").format(code=code)
-    if number == signal.SIGSEGV:
+    if number == signal.SIGSEGV or code == WINDOWS_CRASH:
         ended = _("Its program crashed.")
     if not lines:
         return ended
